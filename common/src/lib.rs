@@ -1,0 +1,25 @@
+//! What two stages of the pipeline must agree on: the stream, its rows and metadata, and how a
+//! process of the pipeline behaves.
+//!
+//! Nothing that one stage alone uses belongs here: no grammar, tokenizer, accelerator, database
+//! or async runtime. `WIRE.md` beside this crate is the same contract in words, for people who
+//! write a stage of their own.
+
+pub mod document;
+mod error;
+mod jsonl;
+pub mod metadata;
+mod pipe;
+pub mod progress;
+mod reader;
+pub mod rows;
+pub mod tool;
+mod writer;
+
+pub use error::Error;
+
+/// Reading and writing of chunk streams.
+pub mod stream {
+    pub use crate::reader::StreamReader;
+    pub use crate::writer::{Format, StreamWriter, refuse_terminal};
+}

@@ -1,0 +1,49 @@
+//! What the kernel knows of standard input and output: whether they are pipes, and their size.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+
+/// The pipe size that each stage asks for, in bytes: what an unprivileged process may have.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Tells whether a descriptor is a pipe.
+pub(crate) fn is_pipe(fd: impl AsFd) -> bool {
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}
+
+/// Enlarges a pipe as far as the kernel lets it; another descriptor, or a refusal, is left as is.
+pub(crate) fn enlarge(fd: impl AsFd) {
+    if is_pipe(&fd) {
+        // The default of 64 KiB works too, with more context switches.
+        let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_BYTES);
+    }
+}
+
+/// Returns standard input without the standard library's buffer, enlarged if it is a pipe.
+pub(crate) fn stdin() -> io::Result<File> {
+    let fd = io::stdin().as_fd().try_clone_to_owned()?;
+    enlarge(&fd);
+    Ok(File::from(fd))
+}
+
+/// Returns standard output without the standard library's line buffer, enlarged if it is a pipe.
+pub(crate) fn stdout() -> io::Result<File> {
+    let fd = io::stdout().as_fd().try_clone_to_owned()?;
+    enlarge(&fd);
+    Ok(File::from(fd))
+}
+
+/// Tells whether a read of `file` would return at once, waiting up to `patience` for that.
+pub(crate) fn readable(file: &File, patience: Duration) -> io::Result<bool> {
+    let timeout = Timespec {
+        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::new(file, PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&timeout))? > 0)
+}

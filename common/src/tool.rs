@@ -1,0 +1,205 @@
+//! How every tool of the pipeline behaves as a process: exit status, messages, log, panics.
+//!
+//! This is the one place that ends a process or prints outside a stream, so that four tools
+//! cannot differ in it.
+
+use std::error::Error as StdError;
+use std::io::Write as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::metadata::Stage;
+use crate::progress;
+
+/// How a tool ended when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was done: exit status 0.
+    Done,
+    /// Everything that could be done was, and there is something to tell: exit status 1.
+    Told,
+}
+
+/// What [`run`] needs to know of a tool's error to end the process rightly.
+pub trait ToolError: StdError + 'static {
+    /// Returns what the user can do about it, one line without a full stop.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// Tells whether standard output's reader is gone, which ends a tool without a word.
+    fn stdout_closed(&self) -> bool {
+        false
+    }
+}
+
+/// The logging flags that every tool has.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct LogArgs {
+    /// Print errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Print more of what is done; twice for the libraries' messages too
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Exit status of a tool whose output's reader went away: what a shell reports for SIGPIPE.
+const CLOSED: u8 = 141;
+
+/// Exit status of a tool that failed or was misused.
+const FAILED: u8 = 2;
+
+/// Runs a tool: parses its arguments, sets up its messages, and turns its end into a status.
+///
+/// Statuses are 0 and 1 for [`Outcome`], 2 for a failure or misuse, 141 where the reader of
+/// standard output went away. A panic is reported as an internal error with status 2.
+pub fn run<A, E>(name: &'static str, body: fn(A) -> Result<Outcome, E>) -> ExitCode
+where
+    A: Parser + AsRef<LogArgs>,
+    E: ToolError,
+{
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(name, &error),
+    };
+    install_logger(name, *args.as_ref());
+    panic::set_hook(Box::new(move |info| {
+        say(name, &format!("internal error: {info}"));
+    }));
+    match panic::catch_unwind(AssertUnwindSafe(|| body(args))) {
+        Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
+        Ok(Ok(Outcome::Told)) => ExitCode::from(1),
+        Ok(Err(error)) if error.stdout_closed() => ExitCode::from(CLOSED),
+        Ok(Err(error)) => {
+            say(name, &chain(&error));
+            if let Some(hint) = error.hint() {
+                say(name, &format!("hint: {hint}"));
+            }
+            ExitCode::from(FAILED)
+        }
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
+/// Returns the provenance entry of the running process, to be put into a stream's metadata.
+pub fn stage(tool: &str, version: &str) -> Stage {
+    Stage {
+        tool: tool.to_owned(),
+        version: version.to_owned(),
+        args: std::env::args_os()
+            .skip(1)
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect(),
+        extra: serde_json::Map::new(),
+    }
+}
+
+fn usage(name: &str, error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader of the help text who leaves early has read enough.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let text = error.to_string();
+            say(name, text.trim_end().trim_start_matches("error: "));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Joins an error and its sources, leaving out a source that its parent already quotes.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Writes a message to standard error, the tool's name before each line.
+fn say(name: &str, message: &str) {
+    progress::suspend(|| {
+        let mut stderr = std::io::stderr().lock();
+        for line in message.lines().filter(|line| !line.trim().is_empty()) {
+            // Without standard error there is nobody left to tell.
+            let _ = writeln!(stderr, "{name}: {line}");
+        }
+    });
+}
+
+fn install_logger(name: &'static str, args: LogArgs) {
+    let (own, others) = match (args.quiet, args.verbose) {
+        (true, _) => (LevelFilter::Error, LevelFilter::Off),
+        (false, 0) => (LevelFilter::Info, LevelFilter::Off),
+        (false, 1) => (LevelFilter::Debug, LevelFilter::Error),
+        (false, _) => (LevelFilter::Trace, LevelFilter::Info),
+    };
+    let logger = Logger { name, own, others };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(own.max(others));
+    }
+}
+
+struct Logger {
+    name: &'static str,
+    own: LevelFilter,
+    others: LevelFilter,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let limit = if metadata.target().starts_with("cs_") {
+            self.own
+        } else {
+            self.others
+        };
+        metadata.level() <= limit
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let label = match record.level() {
+            Level::Error => "error: ",
+            Level::Warn => "warning: ",
+            Level::Info => "",
+            Level::Debug => "debug: ",
+            Level::Trace => "trace: ",
+        };
+        say(self.name, &format!("{label}{}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let quoted = Layer("open: no entry", Some(Box::new(Layer("no entry", None))));
+        assert_eq!(chain(&quoted), "open: no entry");
+        let plain = Layer("open", Some(Box::new(Layer("no entry", None))));
+        assert_eq!(chain(&plain), "open: no entry");
+    }
+}
