@@ -103,6 +103,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Sorts an error of making output: a gone reader is its own case.
+    pub fn from_output(source: io::Error) -> Self {
+        Self::output(source)
+    }
+
     /// Sorts an error of writing to standard output: a gone reader is its own case.
     pub(crate) fn output(source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::BrokenPipe {

@@ -21,5 +21,5 @@ pub use error::Error;
 /// Reading and writing of chunk streams.
 pub mod stream {
     pub use crate::reader::StreamReader;
-    pub use crate::writer::{Format, StreamWriter, refuse_terminal};
+    pub use crate::writer::{Format, StreamWriter, print, refuse_terminal};
 }

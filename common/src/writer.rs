@@ -112,3 +112,12 @@ pub fn refuse_terminal(format: Format) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Writes text that is no stream to standard output.
+///
+/// # Errors
+/// Those of [`StreamWriter::write`].
+pub fn print(text: &[u8]) -> Result<(), Error> {
+    let mut stdout = pipe::stdout().map_err(Error::output)?;
+    stdout.write_all(text).map_err(Error::output)
+}

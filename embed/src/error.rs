@@ -1,0 +1,117 @@
+//! What can go wrong in embedding, each case with the sentence that a user reads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cs_common::tool::ToolError;
+
+/// A failure to load a model or to embed with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stream could not be read or written.
+    #[error(transparent)]
+    Stream(#[from] cs_common::Error),
+
+    /// A model's file could not be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+
+    /// A model's file is not what its family has.
+    #[error("{}: {cause}", path.display())]
+    Model {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+
+    /// A name is neither a folder nor in the hub's cache.
+    #[error("model {id}: not a folder, and not in the cache at {}", cache.display())]
+    NotFound {
+        /// The name as given.
+        id: String,
+        /// The cache's folder.
+        cache: PathBuf,
+    },
+
+    /// The model at hand is not the one that made the vectors.
+    #[error("model {id} has sha256 {found}, the stored vectors are of {expected}")]
+    Changed {
+        /// The model's name.
+        id: String,
+        /// SHA-256 of the weights at hand.
+        found: String,
+        /// SHA-256 of the weights that are due.
+        expected: String,
+    },
+
+    /// The device is not there, or this build cannot use it.
+    #[error("device {device}: {cause}")]
+    Device {
+        /// The device as asked for.
+        device: String,
+        /// Why it cannot be had.
+        cause: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+
+    /// A chunk that cannot be embedded, or whose vector would mean nothing.
+    #[error("{chunk}: {cause}")]
+    Chunk {
+        /// The chunk, as `repo/path:lines`.
+        chunk: String,
+        /// What is wrong.
+        cause: String,
+    },
+
+    /// The arithmetic failed.
+    #[error("inference: {0}")]
+    Inference(#[from] candle_core::Error),
+
+    /// The tokenizer failed.
+    #[error("tokenizer: {0}")]
+    Tokenizer(tokenizers::Error),
+}
+
+impl Error {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::File { path, source }
+    }
+
+    pub(crate) fn model(path: &Path, cause: impl ToString) -> Self {
+        Self::Model {
+            path: path.to_owned(),
+            cause: cause.to_string(),
+        }
+    }
+}
+
+impl ToolError for Error {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Stream(error) => return error.hint(),
+            Self::Device { hint, .. } => hint,
+            Self::NotFound { .. } => {
+                "name a folder with config.json, tokenizer.json and model.safetensors, or leave --model out for the built-in model"
+            }
+            Self::Changed { .. } => {
+                "bring the model that made the store, or index again into another store"
+            }
+            _ => return None,
+        };
+        Some((*hint).to_owned())
+    }
+
+    fn stdout_closed(&self) -> bool {
+        matches!(self, Self::Stream(error) if error.stdout_closed())
+    }
+}

@@ -1,0 +1,170 @@
+//! The run of the embedding stage: a window of rows in, the same rows with vectors out.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use cs_common::document::document;
+use cs_common::rows::{Op, Rows, VECTOR};
+use cs_common::stream::{Format, StreamReader, StreamWriter, refuse_terminal};
+use cs_common::tool::{self, Outcome};
+
+use crate::{Embedder, Error, ModelSpec};
+
+/// Embeds the stream on standard input onto standard output.
+pub(crate) fn run(
+    spec: &ModelSpec,
+    format: Format,
+    threads: Option<usize>,
+) -> Result<Outcome, Error> {
+    refuse_terminal(format)?;
+    if let Some(threads) = threads {
+        // The pool is made once, and by nobody before this place.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global();
+    }
+    // Before the input, whose first bytes may be long in coming: what cannot be had is told at once.
+    let embedder = crate::open(spec)?;
+    let mut input = StreamReader::stdin()?;
+    let schema = output_schema(&input, embedder.as_ref());
+    let mut output = StreamWriter::stdout(format, &schema)?;
+    while let Some(batch) = input.next_batch()? {
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let length = embedder.window().min(batch.num_rows() - start);
+            let window = batch.slice(start, length);
+            output.write(&with_vectors(&window, &schema, embedder.as_ref())?)?;
+            start += length;
+        }
+    }
+    output.finish()?;
+    Ok(Outcome::Done)
+}
+
+fn output_schema(input: &StreamReader, embedder: &dyn Embedder) -> SchemaRef {
+    let mut metadata = input.metadata().clone();
+    let model = embedder.model();
+    let mut stage = tool::stage(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    stage
+        .extra
+        .insert("model".to_owned(), model.id.as_str().into());
+    stage
+        .extra
+        .insert("model_sha256".to_owned(), model.sha256.as_str().into());
+    metadata.chain.push(stage);
+    metadata.model = Some(model.clone());
+    let mut fields: Vec<Arc<Field>> = input.schema().fields().to_vec();
+    if fields.iter().any(|field| field.name() == VECTOR) {
+        log::warn!("the input has vectors already, they are replaced");
+        fields.retain(|field| field.name() != VECTOR);
+    }
+    let item = Field::new("item", DataType::Float32, true);
+    let width = i32::try_from(model.dim).unwrap_or(i32::MAX);
+    let vector = DataType::FixedSizeList(Arc::new(item), width);
+    fields.push(Arc::new(Field::new(VECTOR, vector, true)));
+    Arc::new(metadata.apply(Schema::new(fields)))
+}
+
+fn with_vectors(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    embedder: &dyn Embedder,
+) -> Result<RecordBatch, Error> {
+    let rows = Rows::new(batch)?;
+    let mut columns: Vec<ArrayRef> = schema
+        .fields()
+        .iter()
+        .filter(|field| field.name() != VECTOR)
+        .filter_map(|field| batch.column_by_name(field.name()).cloned())
+        .collect();
+    columns.push(Arc::new(vectors(&rows, schema, embedder)?));
+    RecordBatch::try_new(Arc::clone(schema), columns)
+        .map_err(|error| cs_common::Error::Arrow(error).into())
+}
+
+/// Returns the vectors of a window's rows, null where there is nothing to embed.
+fn vectors(
+    rows: &Rows<'_>,
+    schema: &SchemaRef,
+    embedder: &dyn Embedder,
+) -> Result<FixedSizeListArray, Error> {
+    let model = embedder.model();
+    let puts: Vec<usize> = (0..rows.len())
+        .filter(|row| rows.op(*row) == Op::Put)
+        .collect();
+    let mut documents = Vec::with_capacity(puts.len());
+    for row in &puts {
+        let content = rows.content(*row).ok_or_else(|| Error::Chunk {
+            chunk: rows.locate(*row),
+            cause: "has no content to embed".to_owned(),
+        })?;
+        let text = document(rows.path(*row), rows.symbol(*row), content);
+        documents.push(format!("{}{text}", model.document_prefix));
+    }
+    let texts: Vec<&str> = documents.iter().map(String::as_str).collect();
+    let made = if texts.is_empty() {
+        Vec::new()
+    } else {
+        embedder.embed(&texts)?
+    };
+
+    let mut values = vec![0.0_f32; rows.len() * model.dim];
+    let mut valid = vec![false; rows.len()];
+    for (row, vector) in puts.iter().zip(&made) {
+        check(vector, model.dim).map_err(|cause| Error::Chunk {
+            chunk: rows.locate(*row),
+            cause,
+        })?;
+        values[row * model.dim..(row + 1) * model.dim].copy_from_slice(vector);
+        valid[*row] = true;
+    }
+    let values: Arc<dyn Array> = Arc::new(Float32Array::from(values));
+    let field = schema.field_with_name(VECTOR).map(Field::data_type);
+    match field {
+        Ok(DataType::FixedSizeList(item, width)) => {
+            FixedSizeListArray::try_new(Arc::clone(item), *width, values, Some(valid.into()))
+                .map_err(|error| cs_common::Error::Arrow(error).into())
+        }
+        _ => Err(cs_common::Error::Column {
+            column: VECTOR.to_owned(),
+            cause: "is not in the output's schema".to_owned(),
+        }
+        .into()),
+    }
+}
+
+/// Tells what is wrong with a vector, if it must not be passed on.
+fn check(vector: &[f32], dim: usize) -> Result<(), String> {
+    if vector.len() != dim {
+        return Err(format!(
+            "its vector has {} numbers, not {dim}",
+            vector.len()
+        ));
+    }
+    if !vector.iter().all(|value| value.is_finite()) {
+        return Err("its vector is not finite".to_owned());
+    }
+    if vector.iter().all(|value| *value == 0.0) {
+        return Err("its vector is all zeros".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn vectors_that_mean_nothing_are_refused() {
+        assert!(check(&[0.0, 1.0], 2).is_ok());
+        for (vector, cause) in [
+            (&[1.0][..], "1 numbers"),
+            (&[f32::NAN, 1.0], "not finite"),
+            (&[f32::NEG_INFINITY, 1.0], "not finite"),
+            (&[0.0, -0.0], "all zeros"),
+        ] {
+            assert!(check(vector, 2).unwrap_err().contains(cause));
+        }
+    }
+}

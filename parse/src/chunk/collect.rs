@@ -1,0 +1,384 @@
+//! Lists what stands in a syntax node: definitions, and what is loose between them.
+//!
+//! Comments and attributes are joined to what follows them, tokens and closing brackets
+//! to what precedes them, and a loose node that is too large for a chunk is replaced by
+//! its children, so that the list can be cut anywhere.
+
+use std::ops::Range;
+
+use tree_sitter::Node;
+
+use super::gather::TINY;
+use super::{line_start, starts_line};
+use crate::language::{Class, Described, Loaded, Role, Shape, Verdict};
+
+/// How deep nodes are opened. What lies deeper is cut by lines, so that no input can
+/// exhaust the stack.
+const MAX_DEPTH: usize = 200;
+
+/// One entry of the list, from its documentation to its last byte.
+pub(super) struct Atom<'t> {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) what: What<'t>,
+}
+
+pub(super) enum What<'t> {
+    Definition(Box<Found<'t>>),
+    /// The node is kept while the entry is a single one.
+    Loose(Class, Option<Node<'t>>),
+}
+
+/// A definition in the tree.
+pub(super) struct Found<'t> {
+    /// The node with all wrappers, such as an `export`.
+    pub(super) outer: Node<'t>,
+    /// The node that has the rule.
+    pub(super) inner: Node<'t>,
+    pub(super) kind: &'static str,
+    pub(super) shape: Shape,
+    pub(super) described: Described<'t>,
+    /// The comments before it.
+    pub(super) comments: Vec<Range<usize>>,
+}
+
+impl Found<'_> {
+    /// What is the same however many wrappers or names the definition has.
+    fn identity(&self) -> usize {
+        self.described.body.unwrap_or(self.inner).id()
+    }
+
+    fn length(&self) -> usize {
+        self.outer.end_byte() - self.outer.start_byte()
+    }
+
+    /// Tells whether it says too little to be found by: `typedef int a;`, `impl A for B {}`.
+    fn is_slight(&self) -> bool {
+        self.length() < TINY && matches!(self.kind, "type" | "macro" | "impl" | "module")
+    }
+}
+
+/// What to collect, and from where.
+#[derive(Clone, Copy)]
+pub(super) struct Scan<'a> {
+    pub(super) source: &'a [u8],
+    pub(super) loaded: &'a Loaded,
+    /// A loose node of more bytes is opened.
+    pub(super) limit: usize,
+    /// A definition of fewer bytes is loose.
+    pub(super) smallest: usize,
+}
+
+impl<'a> Scan<'a> {
+    /// Lists what stands in the whole tree.
+    pub(super) fn file<'t>(self, root: Node<'t>) -> Vec<Atom<'t>> {
+        let mut collector = Collector::new(self, None);
+        collector.children(root, 0);
+        collector.finish()
+    }
+
+    /// Lists what stands in a definition, its own body opened.
+    pub(super) fn inside<'t>(self, found: &Found<'t>) -> Vec<Atom<'t>> {
+        let mut collector = Collector::new(self, Some(found.identity()));
+        collector.children(found.outer, 0);
+        collector.finish()
+    }
+}
+
+struct Collector<'a, 't> {
+    scan: Scan<'a>,
+    /// The definition that is being opened: finding it again is no new definition.
+    own: Option<usize>,
+    atoms: Vec<Atom<'t>>,
+    /// The class of the large node whose children are being listed, if one is.
+    inherited: Option<Class>,
+    pending: Pending,
+    /// Where the last node seen ends, an entry or not.
+    last_end: usize,
+}
+
+/// What waits for the entry that it belongs to.
+#[derive(Default)]
+struct Pending {
+    span: Option<Range<usize>>,
+    comments: Vec<Range<usize>>,
+    /// Attributes and openings belong to what follows even over a blank line.
+    binds: bool,
+}
+
+/// What a node is once its rule was asked.
+enum Sort<'t> {
+    Definition(Box<Found<'t>>),
+    /// The children stand for the node; loose ones get the class, if there is one.
+    Open(Option<Class>),
+    Comment,
+    Attribute,
+    Loose(Class),
+}
+
+impl<'a, 't> Collector<'a, 't> {
+    fn new(scan: Scan<'a>, own: Option<usize>) -> Self {
+        Collector {
+            scan,
+            own,
+            atoms: Vec::new(),
+            inherited: None,
+            pending: Pending::default(),
+            last_end: 0,
+        }
+    }
+
+    fn finish(mut self) -> Vec<Atom<'t>> {
+        self.release();
+        self.atoms
+    }
+
+    fn children(&mut self, node: Node<'t>, depth: usize) {
+        let mut cursor = node.walk();
+        if !cursor.goto_first_child() {
+            return;
+        }
+        loop {
+            let child = cursor.node();
+            if child.is_named() && !self.is_punctuation(child) {
+                self.child(child, depth);
+            } else if child.end_byte() > child.start_byte() {
+                // A comment before a closing bracket belongs to nothing after it.
+                if !self.pending.binds {
+                    self.release();
+                }
+                self.last_end = child.end_byte();
+            }
+            if !cursor.goto_next_sibling() {
+                break;
+            }
+        }
+    }
+
+    /// Tells whether a named node is a token without a word, such as an empty statement.
+    fn is_punctuation(&self, node: Node<'t>) -> bool {
+        node.end_byte() - node.start_byte() <= MAX_PUNCTUATION
+            && self
+                .scan
+                .source
+                .get(node.byte_range())
+                .is_some_and(|bytes| bytes.iter().all(u8::is_ascii_punctuation))
+    }
+
+    fn child(&mut self, node: Node<'t>, depth: usize) {
+        if node.start_byte() == node.end_byte() {
+            return;
+        }
+        match self.sort(node, depth) {
+            Sort::Comment => self.comment(node),
+            Sort::Attribute => {
+                self.release_if_apart(node.start_byte());
+                self.wait(node.byte_range());
+                self.pending.binds = true;
+            }
+            Sort::Open(class) => {
+                self.release_if_apart(node.start_byte());
+                let start = node.start_byte();
+                let opening = self.scan.source.get(start);
+                let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_#@$".contains(byte);
+                if opening.is_some_and(is_word) {
+                    // The word that the node begins with belongs to its first entry; a
+                    // bracket belongs to what stands before it.
+                    self.wait(start..start);
+                    self.pending.binds = true;
+                }
+                let outer = self.inherited;
+                self.inherited = class.or(outer);
+                self.children(node, depth + 1);
+                self.inherited = outer;
+            }
+            Sort::Loose(Class::Other) => {
+                let class = self.inherited.unwrap_or(Class::Other);
+                self.push(node, What::Loose(class, Some(node)));
+            }
+            Sort::Loose(class) => self.push(node, What::Loose(class, Some(node))),
+            Sort::Definition(found) => self.push(node, What::Definition(found)),
+        }
+        self.last_end = self.last_end.max(node.end_byte());
+    }
+
+    fn sort(&self, node: Node<'t>, depth: usize) -> Sort<'t> {
+        // Inside of what must be cut anyway, more places to cut give more equal parts.
+        let share = if self.inherited.is_some() { 2 } else { 1 };
+        let large = node.end_byte() - node.start_byte() > self.scan.limit / share;
+        let can_open = depth < MAX_DEPTH && node.child_count() > 0;
+        let sort = if node.is_error() {
+            Sort::Open(None)
+        } else {
+            self.sort_by_role(node)
+        };
+        match sort {
+            Sort::Definition(found) if Some(found.identity()) == self.own => {
+                if can_open {
+                    Sort::Open(None)
+                } else {
+                    Sort::Loose(Class::Other)
+                }
+            }
+            Sort::Definition(found) if found.length() < self.scan.smallest || found.is_slight() => {
+                Sort::Loose(Class::Other)
+            }
+            // Only a node whose children are wanted as entries is opened at any size.
+            Sort::Loose(class) if can_open && (large || Some(node.id()) == self.own) => {
+                let class = self
+                    .inherited
+                    .filter(|_| class == Class::Other)
+                    .unwrap_or(class);
+                Sort::Open(Some(class))
+            }
+            Sort::Open(_) if !can_open => Sort::Loose(Class::Other),
+            sort => sort,
+        }
+    }
+
+    fn sort_by_role(&self, node: Node<'t>) -> Sort<'t> {
+        match self.scan.loaded.role(node) {
+            None => Sort::Loose(Class::Other),
+            Some(Role::Comment) => Sort::Comment,
+            Some(Role::Attribute) => Sort::Attribute,
+            Some(Role::Transparent) => Sort::Open(None),
+            Some(Role::Gathered(class)) => Sort::Loose(*class),
+            Some(Role::Definition(..) | Role::Wrapper) => self.look_through(node),
+        }
+    }
+
+    /// Follows wrappers to the definition inside them, if there is one.
+    fn look_through(&self, outer: Node<'t>) -> Sort<'t> {
+        let mut node = outer;
+        for _ in 0..MAX_WRAPPERS {
+            match self.scan.loaded.role(node) {
+                Some(Role::Definition(shape, kind, describe)) => {
+                    return match describe(node, self.scan.source) {
+                        Verdict::Is(described) => Sort::Definition(Box::new(Found {
+                            outer,
+                            inner: node,
+                            kind: described.kind.unwrap_or(kind),
+                            shape: described.shape.unwrap_or(*shape),
+                            described,
+                            comments: Vec::new(),
+                        })),
+                        Verdict::Gathered(class) => Sort::Loose(class),
+                    };
+                }
+                Some(Role::Gathered(class)) => return Sort::Loose(*class),
+                Some(Role::Wrapper) => {}
+                _ => break,
+            }
+            let mut cursor = node.walk();
+            let inner = node.named_children(&mut cursor).find(|child| {
+                matches!(
+                    self.scan.loaded.role(*child),
+                    Some(Role::Definition(..) | Role::Wrapper | Role::Gathered(_))
+                )
+            });
+            match inner {
+                Some(inner) => node = inner,
+                None => break,
+            }
+        }
+        Sort::Loose(Class::Other)
+    }
+
+    fn comment(&mut self, node: Node<'t>) {
+        let span = node.byte_range();
+        let trails = self.pending.span.is_none()
+            && self.last_end > 0
+            && !self.contains_newline(self.last_end..span.start);
+        if trails && let Some(last) = self.atoms.last_mut() {
+            last.end = last.end.max(span.end);
+            return;
+        }
+        self.release_if_apart(span.start);
+        self.pending.comments.push(span.clone());
+        self.wait(span);
+    }
+
+    fn contains_newline(&self, span: Range<usize>) -> bool {
+        // A line comment of some grammars holds its own line end.
+        let from = span.start.saturating_sub(1);
+        self.scan
+            .source
+            .get(from..span.end)
+            .is_none_or(|bytes| bytes.contains(&b'\n'))
+    }
+
+    fn wait(&mut self, span: Range<usize>) {
+        match &mut self.pending.span {
+            Some(waiting) => waiting.end = waiting.end.max(span.end),
+            waiting => *waiting = Some(span),
+        }
+    }
+
+    /// Makes an entry of what waits, if a blank line separates it from what follows.
+    fn release_if_apart(&mut self, next: usize) {
+        let Some(span) = &self.pending.span else {
+            return;
+        };
+        if !self.pending.binds && self.has_blank_line(span.end..next) {
+            self.release();
+        }
+    }
+
+    fn has_blank_line(&self, gap: Range<usize>) -> bool {
+        let from = gap.start.saturating_sub(1);
+        let bytes = self.scan.source.get(from..gap.end).unwrap_or_default();
+        bytes.iter().filter(|byte| **byte == b'\n').count() > 1
+    }
+
+    fn release(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if let Some(span) = pending.span.filter(|span| !span.is_empty()) {
+            self.atoms.push(Atom {
+                start: with_indentation(self.scan.source, span.start),
+                end: span.end,
+                what: What::Loose(Class::Comment, None),
+            });
+        }
+    }
+
+    fn push(&mut self, node: Node<'t>, mut what: What<'t>) {
+        self.release_if_apart(node.start_byte());
+        let pending = std::mem::take(&mut self.pending);
+        let start = pending
+            .span
+            .map_or(node.start_byte(), |span| span.start.min(node.start_byte()));
+        let end = node.end_byte();
+        match &mut what {
+            What::Definition(found) => found.comments = pending.comments,
+            What::Loose(class, _) => {
+                if let Some(last) = self.atoms.last_mut()
+                    && let What::Loose(before, kept) = &mut last.what
+                    && *before == *class
+                    && end - last.start <= self.scan.limit
+                    && !starts_line(self.scan.source, start)
+                {
+                    last.end = end;
+                    *kept = None;
+                    return;
+                }
+            }
+        }
+        let start = with_indentation(self.scan.source, start);
+        self.atoms.push(Atom { start, end, what });
+    }
+}
+
+/// Returns where the line begins that starts at `at`, or `at` inside of a line.
+fn with_indentation(source: &[u8], at: usize) -> usize {
+    if starts_line(source, at) {
+        line_start(source, at)
+    } else {
+        at
+    }
+}
+
+/// The longest token without a word in it, in bytes.
+const MAX_PUNCTUATION: usize = 4;
+
+/// How many wrappers are followed: `export default`, a decorator, a statement.
+const MAX_WRAPPERS: usize = 6;

@@ -1,0 +1,254 @@
+//! Cuts one file into chunks along its syntax.
+//!
+//! The file is tiled: tiles follow each other without gap or overlap, and a chunk is a
+//! tile without the white space at its ends. So every byte that is not blank is in one
+//! chunk whatever the syntax tree looks like, and broken code costs names, never text.
+//! A tile is a definition with its documentation, a piece of a definition that is too
+//! large, or neighbours gathered. [`collect`] lists what stands in a node, [`layout`]
+//! turns that into tiles, [`windows`] cuts where there is no syntax to follow.
+
+mod collect;
+mod gather;
+mod headings;
+mod layout;
+mod windows;
+
+use std::ops::{ControlFlow, Range};
+
+use tree_sitter::{ParseOptions, Parser, Tree};
+
+use crate::language::Loaded;
+
+/// One chunk of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The bytes of the file that the chunk is.
+    pub(crate) bytes: Range<usize>,
+    /// First and last line, counted from 1.
+    pub(crate) lines: (u32, u32),
+    pub(crate) kind: &'static str,
+    pub(crate) name: Option<String>,
+    pub(crate) symbol: Option<String>,
+    pub(crate) signature: Option<String>,
+    pub(crate) doc: Option<String>,
+    /// Index of the enclosing piece.
+    pub(crate) parent: Option<usize>,
+}
+
+/// A span of the file that becomes a chunk once its ends are trimmed.
+#[derive(Debug, Clone, Default)]
+struct Tile {
+    start: usize,
+    end: usize,
+    kind: &'static str,
+    name: Option<String>,
+    symbol: Option<String>,
+    signature: Option<String>,
+    doc: Option<String>,
+    /// Index of the enclosing tile.
+    parent: Option<usize>,
+    /// The symbol of the type that the tile belongs to, where that type has no chunk
+    /// around it: a method of an `impl`, or a Go method.
+    of_type: Option<String>,
+}
+
+/// Cuts a file into chunks of at most `limit` bytes along its syntax.
+///
+/// Returns `None` if the parser gave up, by its budget or because `stop` said so.
+pub(crate) fn by_syntax(
+    source: &[u8],
+    loaded: &Loaded,
+    parser: &mut Parser,
+    limit: usize,
+    stop: &dyn Fn() -> bool,
+) -> Option<Vec<Piece>> {
+    let body = body_of(source);
+    let tree = parse(source, parser, stop)?;
+    let tiles = layout::tiles(source, body, loaded, &tree, limit);
+    Some(pieces(source, tiles, limit))
+}
+
+/// Cuts a file into windows of whole lines of at most `limit` bytes.
+pub(crate) fn by_lines(source: &[u8], limit: usize) -> Vec<Piece> {
+    let body = body_of(source);
+    let tile = Tile {
+        start: body.start,
+        end: body.end,
+        kind: "text",
+        ..Tile::default()
+    };
+    let mut pieces = pieces(source, vec![tile], limit);
+    // Windows of a text are siblings: the first is not what the others are part of.
+    for piece in &mut pieces {
+        piece.parent = None;
+    }
+    pieces
+}
+
+/// Leaves out a byte order mark, which is no text.
+fn body_of(source: &[u8]) -> Range<usize> {
+    let mark = "\u{feff}".len();
+    let start = if source.starts_with("\u{feff}".as_bytes()) {
+        mark
+    } else {
+        0
+    };
+    start..source.len()
+}
+
+/// Parser steps allowed for any file, in units of the parser's progress report.
+const BUDGET_BASE: u64 = 20_000;
+
+/// Bytes of a file for which one more unit is allowed; ordinary code takes one in a few
+/// hundred bytes, a table of small numbers one in sixty.
+const BYTES_PER_UNIT: u64 = 32;
+
+/// Parses a file within a budget of parser steps, which unlike time gives the same
+/// result on every machine.
+fn parse(source: &[u8], parser: &mut Parser, stop: &dyn Fn() -> bool) -> Option<Tree> {
+    let bytes = u64::try_from(source.len()).unwrap_or(u64::MAX);
+    let mut budget = BUDGET_BASE + bytes / BYTES_PER_UNIT;
+    let mut progress = |_: &tree_sitter::ParseState| {
+        budget = budget.saturating_sub(1);
+        if budget == 0 || stop() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let options = ParseOptions::new().progress_callback(&mut progress);
+    let tree = parser.parse_with_options(
+        &mut |offset, _| source.get(offset..).unwrap_or_default(),
+        None,
+        Some(options),
+    );
+    if tree.is_none() {
+        // An abandoned parse would otherwise be taken up again with the next file.
+        parser.reset();
+    }
+    tree
+}
+
+/// Trims tiles, cuts what is still too large, and numbers lines.
+fn pieces(source: &[u8], mut tiles: Vec<Tile>, limit: usize) -> Vec<Piece> {
+    link_to_types(&mut tiles);
+    let lines = Lines::new(source);
+    let mut pieces: Vec<Piece> = Vec::with_capacity(tiles.len());
+    // Where the chunk of each tile begins in `pieces`; a blank tile has none.
+    let mut firsts: Vec<Option<usize>> = Vec::with_capacity(tiles.len());
+    let mut parents = Vec::with_capacity(tiles.len());
+    for tile in tiles {
+        let mut first = None;
+        for span in windows::cut(source, tile.start..tile.end, limit) {
+            let Some(bytes) = trim(source, span) else {
+                continue;
+            };
+            let is_first = first.is_none();
+            let own = *first.get_or_insert(pieces.len());
+            parents.push(if is_first {
+                Parent::Tile(tile.parent)
+            } else {
+                Parent::Piece(own)
+            });
+            pieces.push(Piece {
+                lines: (lines.number(bytes.start), lines.number(bytes.end - 1)),
+                bytes,
+                kind: tile.kind,
+                name: tile.name.clone(),
+                symbol: tile.symbol.clone(),
+                signature: tile.signature.clone(),
+                doc: if is_first { tile.doc.clone() } else { None },
+                parent: None,
+            });
+        }
+        firsts.push(first);
+    }
+    for (piece, parent) in pieces.iter_mut().zip(parents) {
+        piece.parent = match parent {
+            Parent::Tile(tile) => tile.and_then(|tile| firsts.get(tile).copied().flatten()),
+            Parent::Piece(first) => Some(first),
+        };
+    }
+    pieces
+}
+
+enum Parent {
+    Tile(Option<usize>),
+    Piece(usize),
+}
+
+/// Gives a method whose container has no chunk the chunk of its type, if the file has it.
+fn link_to_types(tiles: &mut [Tile]) {
+    let types: std::collections::HashMap<String, usize> = tiles
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, tile)| {
+            matches!(
+                tile.kind,
+                "struct" | "enum" | "union" | "class" | "trait" | "interface" | "type"
+            )
+        })
+        .filter_map(|(index, tile)| Some((tile.symbol.clone()?, index)))
+        .collect();
+    for tile in tiles {
+        if let Some(index) = tile.of_type.as_ref().and_then(|name| types.get(name)) {
+            tile.parent = Some(*index);
+        }
+    }
+}
+
+/// Trims blank lines off both ends and white space off the last; the first line keeps
+/// its indentation. `None` if nothing is left.
+fn trim(source: &[u8], span: Range<usize>) -> Option<Range<usize>> {
+    let bytes = source.get(span.clone())?;
+    let lead = bytes.iter().position(|byte| !byte.is_ascii_whitespace())?;
+    let last = bytes.iter().rposition(|byte| !byte.is_ascii_whitespace())?;
+    let first = span.start + lead;
+    let line = line_start(source, first);
+    let start = if line >= span.start && starts_line(source, first) {
+        line
+    } else {
+        first
+    };
+    Some(start..span.start + last + 1)
+}
+
+/// Returns where the line of `at` begins, looking back over white space only.
+fn line_start(source: &[u8], at: usize) -> usize {
+    let before = source.get(..at).unwrap_or_default();
+    let blank = before
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_whitespace() && **byte != b'\n')
+        .count();
+    at - blank
+}
+
+/// Tells whether only white space stands between the start of the line and `at`.
+fn starts_line(source: &[u8], at: usize) -> bool {
+    let start = line_start(source, at);
+    start == body_of(source).start || source.get(start - 1) == Some(&b'\n')
+}
+
+/// The starts of a file's lines.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn new(source: &[u8]) -> Self {
+        let ends = source
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n');
+        Lines(ends.map(|(at, _)| at).collect())
+    }
+
+    /// Returns the line of a byte, counted from 1.
+    fn number(&self, at: usize) -> u32 {
+        let before = self.0.partition_point(|&end| end < at);
+        u32::try_from(before).map_or(u32::MAX, |line| line.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The rules of each language with a grammar.
+
+pub(crate) mod c;
+pub(crate) mod go;
+pub(crate) mod java;
+pub(crate) mod javascript;
+pub(crate) mod markdown;
+pub(crate) mod python;
+pub(crate) mod rust;

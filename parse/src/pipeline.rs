@@ -1,0 +1,417 @@
+//! Parses files on many threads and writes their chunks in order.
+//!
+//! Workers take files by number from a shared counter and send what they made to the
+//! calling thread, which puts it back in order and writes. A worker that is far ahead
+//! of the writer waits: the output pipe is the only queue, and what is held between a
+//! slow file and the fast ones after it is bounded by [`AHEAD`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use cs_common::progress::Progress;
+use cs_common::rows::{BatchBuilder, Chunk, FileInfo};
+use cs_common::stream::StreamWriter;
+use log::{debug, warn};
+
+use crate::Error;
+use crate::file::{self, Parsed, Settings, Unread};
+use crate::walk::Entry;
+
+/// Bytes of files that may be parsed or waiting at a time, beyond one file.
+const AHEAD: u64 = 32 << 20;
+
+/// What an entry counts for besides its bytes, so that empty files are bounded too.
+const ENTRY_WEIGHT: u64 = 1024;
+
+/// Stack of a parser thread, in bytes; opening nested definitions recurses.
+const STACK: usize = 8 << 20;
+
+/// Where the chunks go.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    pub(crate) writer: StreamWriter,
+    /// What shows how far the work is, if anything does.
+    pub(crate) progress: Option<Progress>,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) chunks: u64,
+    /// Files that could not be read.
+    pub(crate) unread: usize,
+}
+
+type Parcel = (usize, Result<Parsed, Unread>);
+
+/// Parses the entries on `threads` threads and writes and seals the stream.
+pub(crate) fn run(
+    entries: &[Entry],
+    settings: &Settings,
+    threads: usize,
+    sink: Sink,
+) -> Result<Summary, Error> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .stack_size(STACK)
+        .thread_name(|index| format!("parse-{index}"))
+        .build()
+        .map_err(|source| Error::Threads { threads, source })?;
+    let window = Window::new(entries);
+    let next = AtomicUsize::new(0);
+    pool.in_place_scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..threads {
+            let sender = sender.clone();
+            let (window, next) = (&window, &next);
+            scope.spawn(move |_| work(entries, settings, window, next, &sender));
+        }
+        drop(sender);
+        let _guard = CloseOnPanic(&window);
+        let output = Output {
+            entries,
+            settings,
+            sink,
+            batch: BatchBuilder::default(),
+            summary: Summary::default(),
+        };
+        let result = output.write_all(&receiver, &window);
+        // However the writing ended, the workers must not wait for it any longer.
+        window.close();
+        result
+    })
+}
+
+/// Parses entries until there are none left or nobody wants them.
+fn work(
+    entries: &[Entry],
+    settings: &Settings,
+    window: &Window,
+    next: &AtomicUsize,
+    sender: &Sender<Parcel>,
+) {
+    let _guard = CloseOnPanic(window);
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some(entry) = entries.get(index) else {
+            break;
+        };
+        if !window.wait_for(index) {
+            break;
+        }
+        let parsed = file::parse(entry, settings, &|| window.is_closed());
+        if sender.send((index, parsed)).is_err() {
+            break;
+        }
+    }
+}
+
+struct Output<'a> {
+    entries: &'a [Entry],
+    settings: &'a Settings,
+    sink: Sink,
+    batch: BatchBuilder,
+    summary: Summary,
+}
+
+impl Output<'_> {
+    /// Writes the parcels in order as they come, old rows even if none come, and the seal.
+    fn write_all(mut self, receiver: &Receiver<Parcel>, window: &Window) -> Result<Summary, Error> {
+        let mut early: HashMap<usize, Result<Parsed, Unread>> = HashMap::new();
+        let mut index = 0;
+        while index < self.entries.len() {
+            let received = match self.batch.time_left() {
+                Some(time) => receiver.recv_timeout(time),
+                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok((number, parsed)) => {
+                    early.insert(number, parsed);
+                }
+                Err(RecvTimeoutError::Timeout) => self.flush()?,
+                // A worker panicked: no seal, and the scope passes its panic on.
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.summary),
+            }
+            while let Some(parsed) = early.remove(&index) {
+                self.file(index, parsed)?;
+                index += 1;
+                window.advance(index);
+            }
+        }
+        self.flush()?;
+        self.sink.writer.finish()?;
+        Ok(self.summary)
+    }
+
+    fn file(&mut self, index: usize, parsed: Result<Parsed, Unread>) -> Result<(), Error> {
+        let Some(entry) = self.entries.get(index) else {
+            return Ok(());
+        };
+        match parsed {
+            Ok(parsed) => self.chunks(entry, &parsed),
+            Err(cause @ Unread::Binary) => {
+                debug!("{}: {cause}", entry.path);
+                Ok(())
+            }
+            Err(cause) => {
+                warn!("{}: {cause}", entry.path);
+                self.summary.unread += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn chunks(&mut self, entry: &Entry, parsed: &Parsed) -> Result<(), Error> {
+        let info = FileInfo {
+            repo: &self.settings.repo,
+            path: &entry.path,
+            project: entry.project.as_deref(),
+            language: parsed.language,
+            file_hash: Some(&parsed.hash),
+            file_size: Some(parsed.size),
+            file_mtime_ns: parsed.mtime_ns,
+        };
+        for chunk in &parsed.chunks {
+            let piece = &chunk.piece;
+            let parent = piece.parent.and_then(|parent| parsed.chunks.get(parent));
+            self.batch.put(
+                &info,
+                &Chunk {
+                    chunk_id: &chunk.id,
+                    content_hash: &chunk.content_hash,
+                    parent_id: parent.map(|parent| parent.id.as_str()),
+                    kind: piece.kind,
+                    name: piece.name.as_deref(),
+                    symbol: piece.symbol.as_deref(),
+                    signature: piece.signature.as_deref(),
+                    doc: piece.doc.as_deref(),
+                    start_line: piece.lines.0,
+                    end_line: piece.lines.1,
+                    start_byte: u64::try_from(piece.bytes.start).unwrap_or(u64::MAX),
+                    end_byte: u64::try_from(piece.bytes.end).unwrap_or(u64::MAX),
+                    content: &chunk.content,
+                },
+            );
+            self.summary.chunks += 1;
+            if self.batch.is_due() {
+                self.flush()?;
+            }
+        }
+        self.summary.files += 1;
+        self.summary.bytes += parsed.size;
+        if let Some(progress) = &self.sink.progress {
+            progress.update(self.summary.files, self.summary.chunks);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if !self.batch.is_empty() {
+            let batch = self.batch.finish()?;
+            self.sink.writer.write(&batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which files may be worked on: those within [`AHEAD`] of the next one to write.
+struct Window {
+    /// The weight of all entries before each index.
+    before: Vec<u64>,
+    next_to_write: Mutex<usize>,
+    /// Set while the mutex is held, so that no waiting worker misses it.
+    closed: AtomicBool,
+    moved: Condvar,
+}
+
+impl Window {
+    fn new(entries: &[Entry]) -> Self {
+        let mut before = Vec::with_capacity(entries.len() + 1);
+        let mut sum = 0;
+        before.push(sum);
+        for entry in entries {
+            sum += entry.size + ENTRY_WEIGHT;
+            before.push(sum);
+        }
+        Window {
+            before,
+            next_to_write: Mutex::new(0),
+            closed: AtomicBool::new(false),
+            moved: Condvar::new(),
+        }
+    }
+
+    /// Waits until the file may be worked on; false if it is not wanted any more.
+    fn wait_for(&self, index: usize) -> bool {
+        let next = self.lock();
+        let next = self.moved.wait_while(next, |next| {
+            !self.is_closed() && !self.is_near(*next, index)
+        });
+        drop(next);
+        !self.is_closed()
+    }
+
+    fn is_near(&self, next: usize, index: usize) -> bool {
+        let weight_before = |index: usize| self.before.get(index).copied().unwrap_or(u64::MAX);
+        index <= next || weight_before(index + 1) - weight_before(next) <= AHEAD
+    }
+
+    fn advance(&self, next_to_write: usize) {
+        *self.lock() = next_to_write;
+        self.moved.notify_all();
+    }
+
+    fn close(&self) {
+        let next = self.lock();
+        self.closed.store(true, Ordering::Relaxed);
+        drop(next);
+        self.moved.notify_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        // A number is whole whatever the thread that held it did.
+        self.next_to_write
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the window if its thread panics, so that no other thread waits for it.
+struct CloseOnPanic<'a>(&'a Window);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use cs_common::rows::chunk_schema;
+    use cs_common::stream::Format;
+
+    use super::*;
+
+    /// A sink that can be looked at afterwards, and that closes after some bytes.
+    #[derive(Clone)]
+    struct Shared {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        capacity: usize,
+    }
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut written = self.bytes.lock().unwrap();
+            if written.len() + bytes.len() > self.capacity {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn parse(
+        entries: &[Entry],
+        threads: usize,
+        capacity: usize,
+    ) -> (Result<Summary, Error>, String) {
+        let sink = Shared {
+            bytes: Arc::default(),
+            capacity,
+        };
+        let schema = cs_common::metadata::StreamMetadata::default().apply(chunk_schema());
+        let boxed = Box::new(sink.clone());
+        let writer = StreamWriter::new(Format::Jsonl, &schema, boxed).unwrap();
+        let settings = Settings {
+            repo: "r".to_owned(),
+            max_chunk_bytes: 512,
+            max_file_bytes: 1 << 20,
+        };
+        let sink_of = Sink {
+            writer,
+            progress: None,
+        };
+        let result = run(entries, &settings, threads, sink_of);
+        let bytes = sink.bytes.lock().unwrap().clone();
+        (result, String::from_utf8(bytes).unwrap())
+    }
+
+    /// Makes files of very different size, so that threads finish out of order.
+    fn files(folder: &Path, count: usize) -> Vec<Entry> {
+        for number in 0..count {
+            let functions = if number % 7 == 0 { 300 } else { 2 };
+            let source: String = (0..functions)
+                .map(|function| format!("fn f{function}() {{ call({number}); }}\n\n"))
+                .collect();
+            std::fs::write(folder.join(format!("{number:03}.rs")), source).unwrap();
+        }
+        crate::walk::list(folder, 1 << 20).unwrap().entries
+    }
+
+    #[test]
+    fn the_stream_does_not_depend_on_the_number_of_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = files(folder.path(), 40);
+        let (summary, alone) = parse(&entries, 1, usize::MAX);
+        assert_eq!(summary.unwrap().files, 40);
+        assert!(alone.ends_with("{\"op\":\"end\"}\n"), "not sealed");
+        for threads in [2, 5] {
+            assert!(parse(&entries, threads, usize::MAX).1 == alone, "{threads}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_counted_and_the_rest_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = files(folder.path(), 3);
+        std::fs::remove_file(folder.path().join("001.rs")).unwrap();
+        let (summary, text) = parse(&entries, 2, usize::MAX);
+        let summary = summary.unwrap();
+        assert_eq!((summary.files, summary.unread), (2, 1));
+        assert!(text.contains("002.rs") && text.ends_with("{\"op\":\"end\"}\n"));
+    }
+
+    #[test]
+    fn a_sink_that_fails_ends_all_threads_without_a_seal() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = files(folder.path(), 40);
+        let (result, text) = parse(&entries, 4, 20_000);
+        assert!(matches!(result, Err(Error::Stream(_))), "{result:?}");
+        assert!(!text.contains("\"op\":\"end\""));
+    }
+
+    #[test]
+    fn a_worker_waits_until_it_is_near_the_writer() {
+        let entries: Vec<Entry> = (0..4)
+            .map(|number| Entry {
+                file: format!("{number}").into(),
+                path: format!("{number}"),
+                project: None,
+                size: AHEAD / 2 - ENTRY_WEIGHT,
+            })
+            .collect();
+        let window = Window::new(&entries);
+        let near: Vec<bool> = (0..4).map(|index| window.is_near(0, index)).collect();
+        assert_eq!(near, [true, true, false, false]);
+        window.close();
+        assert!(!window.wait_for(3));
+    }
+}

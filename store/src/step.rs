@@ -1,0 +1,303 @@
+//! Gathering of a stream's rows into steps: sets of whole files that are committed at once.
+//!
+//! Rows of one file are contiguous in a stream, and a file is complete when something else
+//! follows. Only complete files enter a step, and a step never holds the same file twice.
+
+use std::collections::HashSet;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use arrow_array::{Array, FixedSizeListArray, RecordBatch};
+use arrow_schema::DataType;
+use cs_common::rows::{Op, Rows, VECTOR};
+
+use crate::Error;
+
+/// Bytes of rows after which a step is committed.
+const STEP_BYTES: usize = 64 << 20;
+
+/// Rows after which a step is committed.
+const STEP_ROWS: usize = 50_000;
+
+/// What stands for a file in sets of many: 128 bits of a hash over its repository and path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileKey(u128);
+
+impl FileKey {
+    /// Returns the key of a file.
+    pub(crate) fn new(repo: &str, path: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(repo.len() as u64).to_le_bytes());
+        hasher.update(repo.as_bytes());
+        hasher.update(path.as_bytes());
+        let mut bytes = [0; 16];
+        hasher.finalize_xof().fill(&mut bytes);
+        Self(u128::from_le_bytes(bytes))
+    }
+}
+
+/// Whole files that are committed at once.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// The files: all that is stored of them is replaced by `batches`.
+    pub(crate) files: HashSet<FileKey>,
+    /// Their new rows.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// The number of those rows.
+    pub(crate) rows: usize,
+    /// Files that have new rows.
+    pub(crate) put_files: usize,
+    bytes: usize,
+}
+
+impl Step {
+    /// Returns a step that forgets files.
+    pub(crate) fn forget(files: HashSet<FileKey>) -> Self {
+        Self {
+            files,
+            ..Self::default()
+        }
+    }
+
+    /// Tells whether there is nothing to commit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= STEP_BYTES || self.rows >= STEP_ROWS
+    }
+}
+
+/// The file whose rows are arriving.
+#[derive(Debug)]
+struct Open {
+    key: FileKey,
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// Turns batches into steps.
+#[derive(Debug, Default)]
+pub(crate) struct Gatherer {
+    step: Step,
+    open: Option<Open>,
+}
+
+impl Gatherer {
+    /// Takes a batch and returns the steps that are full now.
+    ///
+    /// # Errors
+    /// [`Error::Vector`] for a vector that must not be stored; nothing of the batch's file is.
+    pub(crate) fn push(&mut self, batch: &RecordBatch, dim: usize) -> Result<Vec<Step>, Error> {
+        let rows = Rows::new(batch)?;
+        check_vectors(batch, &rows, dim)?;
+        let row_bytes = batch.get_array_memory_size() / rows.len().max(1);
+        let mut full = Vec::new();
+        let mut start = 0;
+        while start < rows.len() {
+            let end = run_end(&rows, start);
+            if rows.op(start) == Op::Report {
+                full.extend(self.close());
+            } else {
+                let key = FileKey::new(rows.repo(start), rows.path(start));
+                if self.open.as_ref().is_none_or(|open| open.key != key) {
+                    full.extend(self.close());
+                    full.extend(self.begin(key));
+                }
+                if let Some(open) = self.open.as_mut().filter(|_| rows.op(start) == Op::Put) {
+                    open.batches.push(batch.slice(start, end - start));
+                    open.rows += end - start;
+                    open.bytes += row_bytes * (end - start);
+                }
+            }
+            start = end;
+        }
+        Ok(full)
+    }
+
+    /// Returns the last step: with the file at hand if the stream was sealed, else without.
+    pub(crate) fn finish(mut self, sealed: bool) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if sealed {
+            steps.extend(self.close());
+        }
+        steps.push(self.step);
+        steps.retain(|step| !step.is_empty());
+        steps
+    }
+
+    /// Begins a file, and returns the step at hand if it holds that file already.
+    fn begin(&mut self, key: FileKey) -> Option<Step> {
+        let again = self.step.files.contains(&key);
+        self.open = Some(Open {
+            key,
+            batches: Vec::new(),
+            rows: 0,
+            bytes: 0,
+        });
+        again.then(|| std::mem::take(&mut self.step))
+    }
+
+    /// Puts the file at hand, which is complete, into the step, and returns that if it is full.
+    fn close(&mut self) -> Option<Step> {
+        let open = self.open.take()?;
+        self.step.files.insert(open.key);
+        self.step.put_files += usize::from(open.rows > 0);
+        self.step.rows += open.rows;
+        self.step.bytes += open.bytes;
+        self.step.batches.extend(open.batches);
+        self.step.is_full().then(|| std::mem::take(&mut self.step))
+    }
+}
+
+/// Returns where the run of rows of one file and operation ends.
+fn run_end(rows: &Rows<'_>, start: usize) -> usize {
+    let same = |row: &usize| {
+        rows.op(*row) == rows.op(start)
+            && rows.path(*row) == rows.path(start)
+            && rows.repo(*row) == rows.repo(start)
+    };
+    (start..rows.len())
+        .find(|row| !same(row))
+        .unwrap_or(rows.len())
+}
+
+/// Checks that each put row has a vector of `dim` finite numbers that are not all zero.
+fn check_vectors(batch: &RecordBatch, rows: &Rows<'_>, dim: usize) -> Result<(), Error> {
+    let vectors = vectors(batch)?;
+    let fail = |row: usize, cause: String| Error::Vector {
+        chunk: rows.locate(row),
+        cause,
+    };
+    let width = usize::try_from(vectors.value_length()).unwrap_or_default();
+    let values = vectors.values().as_primitive::<Float32Type>();
+    for row in (0..rows.len()).filter(|row| rows.op(*row) == Op::Put) {
+        if width != dim {
+            return Err(fail(
+                row,
+                format!("has {width} numbers, its model makes {dim}"),
+            ));
+        }
+        if vectors.is_null(row) {
+            return Err(fail(row, "is missing".to_owned()));
+        }
+        let from = usize::try_from(vectors.value_offset(row)).unwrap_or_default();
+        let vector = &values.values()[from..from + width];
+        if values.null_count() > 0 && (from..from + width).any(|at| values.is_null(at)) {
+            return Err(fail(row, "holds a null".to_owned()));
+        }
+        if !vector.iter().all(|value| value.is_finite()) {
+            return Err(fail(row, "is not finite".to_owned()));
+        }
+        if vector.iter().all(|value| *value == 0.0) {
+            return Err(fail(row, "is all zeros".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn vectors(batch: &RecordBatch) -> Result<&FixedSizeListArray, Error> {
+    let array = batch.column_by_name(VECTOR).ok_or(Error::NoVectors)?;
+    match array.data_type() {
+        DataType::FixedSizeList(item, _) if item.data_type() == &DataType::Float32 => {
+            Ok(array.as_fixed_size_list())
+        }
+        other => Err(cs_common::Error::Column {
+            column: VECTOR.to_owned(),
+            cause: format!("is of type {other}, not a fixed-size list of Float32"),
+        }
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float32Array, StringArray};
+    use arrow_schema::Field;
+
+    use super::*;
+
+    /// Makes a batch of (op, path) rows, each with the vector of one number.
+    fn batch(rows: &[(&str, &str)], vectors: &[f32]) -> RecordBatch {
+        let text = |pick: fn(&(&str, &str)) -> String| {
+            Arc::new(
+                rows.iter()
+                    .map(|row| Some(pick(row)))
+                    .collect::<StringArray>(),
+            ) as ArrayRef
+        };
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let values = Arc::new(Float32Array::from(vectors.to_vec()));
+        let vectors = FixedSizeListArray::new(item, 1, values, None);
+        RecordBatch::try_from_iter([
+            ("op", text(|row| row.0.to_owned())),
+            ("repo", text(|_| "r".to_owned())),
+            ("path", text(|row| row.1.to_owned())),
+            ("vector", Arc::new(vectors) as ArrayRef),
+        ])
+        .unwrap()
+    }
+
+    fn rows(steps: &[Step]) -> Vec<(usize, usize)> {
+        steps
+            .iter()
+            .map(|step| (step.files.len(), step.rows))
+            .collect()
+    }
+
+    #[test]
+    fn the_file_at_hand_is_kept_only_by_a_seal() {
+        for (sealed, expected) in [(true, vec![(2, 3)]), (false, vec![(1, 2)])] {
+            let mut gatherer = Gatherer::default();
+            let batch = batch(&[("put", "a"), ("put", "a"), ("put", "b")], &[1.0; 3]);
+            assert!(gatherer.push(&batch, 1).unwrap().is_empty());
+            assert_eq!(rows(&gatherer.finish(sealed)), expected);
+        }
+    }
+
+    #[test]
+    fn a_delete_alone_is_a_file_without_rows() {
+        let mut gatherer = Gatherer::default();
+        let rows_in = [
+            ("delete", "a"),
+            ("delete", "b"),
+            ("put", "b"),
+            ("report", ""),
+        ];
+        gatherer.push(&batch(&rows_in, &[1.0; 4]), 1).unwrap();
+        // The report says that `b` is complete.
+        assert_eq!(rows(&gatherer.finish(false)), [(2, 1)]);
+    }
+
+    #[test]
+    fn a_file_that_comes_again_ends_the_step() {
+        let mut gatherer = Gatherer::default();
+        let rows_in = [("put", "a"), ("put", "b"), ("put", "a")];
+        let mut steps = gatherer.push(&batch(&rows_in, &[1.0; 3]), 1).unwrap();
+        steps.extend(gatherer.finish(true));
+        assert_eq!(rows(&steps), [(2, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn a_vector_that_means_nothing_is_refused_by_its_chunks_name() {
+        for (value, dim, cause) in [
+            (f32::NAN, 1, "not finite"),
+            (f32::INFINITY, 1, "not finite"),
+            (0.0, 1, "all zeros"),
+            (1.0, 2, "has 1 numbers"),
+        ] {
+            let error = Gatherer::default()
+                .push(&batch(&[("put", "a")], &[value]), dim)
+                .unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.starts_with("r/a: ") && message.contains(cause),
+                "{message}"
+            );
+        }
+    }
+}

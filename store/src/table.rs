@@ -1,0 +1,367 @@
+//! The table of chunks: opening it, replacing files in it by one commit, and what it knows of itself.
+//!
+//! A step of whole files is one transaction of lance's: new fragments for the new rows, and
+//! deletion marks on the rows that the files had before. A reader sees all of it or nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
+use cs_common::metadata::{Model, Repo, StreamMetadata};
+use futures::TryStreamExt as _;
+use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
+use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, WriteMode, WriteParams};
+use lancedb::Table;
+use lancedb::table::NativeTable;
+
+use crate::Error;
+use crate::error::model_name;
+use crate::folder::Folder;
+use crate::step::{FileKey, Step};
+
+const TABLE: &str = "chunks";
+const KEY_REPO: &str = "cs.repo.";
+const ROW_ADDRESS: &str = "_rowaddr";
+
+/// An open table of chunks.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    pub(crate) table: Table,
+    folder: Folder,
+    model: Model,
+}
+
+impl Chunks {
+    /// Opens the table of a store that exists.
+    pub(crate) async fn open(folder: &Folder) -> Result<Self, Error> {
+        let path = folder.path();
+        let table = connect(path)
+            .await?
+            .open_table(TABLE)
+            .execute()
+            .await
+            .map_err(|error| Error::database(path, error))?;
+        let schema = table
+            .schema()
+            .await
+            .map_err(|error| Error::database(path, error))?;
+        let metadata =
+            StreamMetadata::from_schema(&schema).map_err(|error| Error::damaged(path, error))?;
+        let model = metadata
+            .model
+            .ok_or_else(|| Error::damaged(path, "the table does not name its model"))?;
+        Ok(Self {
+            table,
+            folder: folder.clone(),
+            model,
+        })
+    }
+
+    /// Opens the table, or makes one for the rows of a stream.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`] if it holds vectors of another model than the stream's.
+    pub(crate) async fn open_or_create(
+        folder: &Folder,
+        stream: &SchemaRef,
+        offered: &Model,
+    ) -> Result<Self, Error> {
+        let path = folder.path();
+        if path.join(format!("{TABLE}.lance")).is_dir() {
+            let chunks = Self::open(folder).await?;
+            let stored = &chunks.model;
+            if stored.sha256 != offered.sha256 || stored.dim != offered.dim {
+                return Err(Error::OtherModel {
+                    stored: model_name(stored),
+                    offered: model_name(offered),
+                });
+            }
+            return Ok(chunks);
+        }
+        let table = connect(path)
+            .await?
+            .create_empty_table(TABLE, stored_schema(stream, offered))
+            .execute()
+            .await
+            .map_err(|error| Error::database(path, error))?;
+        Ok(Self {
+            table,
+            folder: folder.clone(),
+            model: offered.clone(),
+        })
+    }
+
+    /// Returns the model of the stored vectors.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Returns the store's folder.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Wraps a failure of the database.
+    pub(crate) fn fail(&self, source: impl std::error::Error) -> Error {
+        Error::database(self.folder.path(), source)
+    }
+
+    /// Returns the columns of the stored rows.
+    pub(crate) async fn schema(&self) -> Result<SchemaRef, Error> {
+        self.table.schema().await.map_err(|error| self.fail(error))
+    }
+
+    /// Returns the dataset below the table, in its newest version.
+    pub(crate) async fn dataset(&self) -> Result<Arc<Dataset>, Error> {
+        let versions = self.table.dataset().ok_or_else(|| self.not_local())?;
+        versions.get().await.map_err(|error| self.fail(error))
+    }
+
+    fn native(&self) -> Result<&NativeTable, Error> {
+        self.table.as_native().ok_or_else(|| self.not_local())
+    }
+
+    fn not_local(&self) -> Error {
+        Error::damaged(self.folder.path(), "the table is not a local one")
+    }
+
+    /// Returns the repositories whose files are stored, and the roots they were parsed from.
+    pub(crate) async fn repos(&self) -> Result<Vec<Repo>, Error> {
+        let dataset = self.dataset().await?;
+        let sorted: BTreeMap<_, _> = dataset.config().iter().collect();
+        let named = |(key, root): (&String, &String)| {
+            let name = key.strip_prefix(KEY_REPO)?.to_owned();
+            Some(Repo {
+                name,
+                root: root.clone(),
+            })
+        };
+        Ok(sorted.into_iter().filter_map(named).collect())
+    }
+
+    /// Records the roots of repositories, by a commit of its own if any is new.
+    pub(crate) async fn record_repos(&self, repos: &[Repo]) -> Result<(), Error> {
+        let known = self.repos().await?;
+        let changed: Vec<_> = repos.iter().filter(|repo| !known.contains(repo)).collect();
+        for repo in &changed {
+            if let Some(before) = known.iter().find(|known| known.name == repo.name) {
+                log::warn!(
+                    "repository {} was at {}, and is taken from {} now",
+                    repo.name,
+                    before.root,
+                    repo.root
+                );
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let pairs = changed
+            .iter()
+            .map(|repo| (format!("{KEY_REPO}{}", repo.name), repo.root.clone()));
+        self.native()?
+            .update_config(pairs.collect::<Vec<_>>())
+            .await
+            .map_err(|error| self.fail(error))
+    }
+
+    /// Returns the keys of all stored files of some repositories, or of all.
+    pub(crate) async fn files(&self, repos: Option<&[Repo]>) -> Result<HashSet<FileKey>, Error> {
+        let mut keys = HashSet::new();
+        self.scan_files(|_, repo, path| {
+            if repos.is_none_or(|repos| repos.iter().any(|known| known.name == repo)) {
+                keys.insert(FileKey::new(repo, path));
+            }
+        })
+        .await?;
+        Ok(keys)
+    }
+
+    /// Replaces what is stored of a step's files by its rows, in one commit.
+    ///
+    /// `stale` says whether any of the files may be stored already. Returns how many rows went.
+    pub(crate) async fn commit(&self, step: Step, stale: bool) -> Result<usize, Error> {
+        let dataset = self.dataset().await?;
+        let mut new_fragments = Vec::new();
+        if step.rows > 0 {
+            let rows = self.stored_rows(&step).await?;
+            let params = WriteParams {
+                mode: WriteMode::Append,
+                ..WriteParams::default()
+            };
+            let written = InsertBuilder::new(Arc::clone(&dataset))
+                .with_params(&params)
+                .execute_uncommitted(vec![rows])
+                .await
+                .map_err(|error| self.fail(error))?;
+            if let Operation::Append { fragments } = written.operation {
+                new_fragments = fragments;
+            }
+        }
+        let removed = if stale {
+            self.mark_removed(&dataset, &step.files).await?
+        } else {
+            Removed::default()
+        };
+        let count = removed.rows;
+        if count == 0 && new_fragments.is_empty() {
+            return Ok(0);
+        }
+        let operation = if count == 0 {
+            Operation::Append {
+                fragments: new_fragments,
+            }
+        } else {
+            removed.replaced_by(new_fragments, &dataset)
+        };
+        let transaction = Transaction::new(dataset.version().version, operation, None);
+        let committed = CommitBuilder::new(dataset)
+            .execute(transaction)
+            .await
+            .map_err(|error| self.fail(error))?;
+        let versions = self.table.dataset().ok_or_else(|| self.not_local())?;
+        versions.update(committed);
+        Ok(count)
+    }
+
+    /// Gives a step's rows the table's columns: by name, a missing one null.
+    async fn stored_rows(&self, step: &Step) -> Result<RecordBatch, Error> {
+        let target = self.schema().await?;
+        let damaged = |error| Error::damaged(self.folder.path(), error);
+        let schema = step.batches.first().map(RecordBatch::schema);
+        let schema = schema.unwrap_or_else(|| Arc::clone(&target));
+        let rows = concat_batches(&schema, &step.batches).map_err(damaged)?;
+        let columns: Vec<ArrayRef> = target
+            .fields()
+            .iter()
+            .map(|field| match rows.column_by_name(field.name()) {
+                Some(array) if array.data_type() == field.data_type() => Ok(Arc::clone(array)),
+                Some(array) => arrow_cast::cast(array, field.data_type()).map_err(damaged),
+                None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+            })
+            .collect::<Result<_, _>>()?;
+        RecordBatch::try_new(target, columns).map_err(damaged)
+    }
+
+    /// Writes deletion marks for all stored rows of some files, without committing them.
+    async fn mark_removed(
+        &self,
+        dataset: &Arc<Dataset>,
+        files: &HashSet<FileKey>,
+    ) -> Result<Removed, Error> {
+        let mut offsets: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut removed = Removed::default();
+        self.scan_files(|address, repo, path| {
+            if files.contains(&FileKey::new(repo, path)) {
+                // A row's address is its fragment's number above its offset there.
+                let (fragment, offset) = ((address >> 32) as u32, address as u32);
+                offsets.entry(fragment).or_default().push(offset);
+                removed.rows += 1;
+            }
+        })
+        .await?;
+        for (id, offsets) in offsets {
+            let fragment = dataset
+                .get_fragment(id as usize)
+                .ok_or_else(|| Error::damaged(self.folder.path(), "a fragment is missing"))?;
+            let left = fragment
+                .extend_deletions(offsets)
+                .await
+                .map_err(|error| self.fail(error))?;
+            match left {
+                Some(fragment) => removed.updated.push(fragment.metadata().clone()),
+                None => removed.fragments.push(u64::from(id)),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Calls `each` with the address, repository and path of every stored row.
+    async fn scan_files(&self, mut each: impl FnMut(u64, &str, &str)) -> Result<(), Error> {
+        let dataset = self.dataset().await?;
+        let mut scanner = dataset.scan();
+        scanner.with_row_address();
+        scanner
+            .project(&["repo", "path"])
+            .map_err(|error| self.fail(error))?;
+        let mut rows = scanner
+            .try_into_stream()
+            .await
+            .map_err(|error| self.fail(error))?;
+        while let Some(batch) = rows.try_next().await.map_err(|error| self.fail(error))? {
+            let column = |name| {
+                batch.column_by_name(name).ok_or_else(|| {
+                    Error::damaged(self.folder.path(), format!("no column `{name}`"))
+                })
+            };
+            let repos = column("repo")?.as_string::<i32>();
+            let paths = column("path")?.as_string::<i32>();
+            let addresses = column(ROW_ADDRESS)?.as_primitive::<UInt64Type>();
+            for row in 0..batch.num_rows() {
+                each(addresses.value(row), repos.value(row), paths.value(row));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows marked as deleted, not yet committed.
+#[derive(Debug, Default)]
+struct Removed {
+    rows: usize,
+    /// Fragments of which nothing is left.
+    fragments: Vec<u64>,
+    /// Fragments with more deletion marks than before.
+    updated: Vec<lance::table::format::Fragment>,
+}
+
+impl Removed {
+    fn replaced_by(
+        self,
+        new_fragments: Vec<lance::table::format::Fragment>,
+        dataset: &Dataset,
+    ) -> Operation {
+        let fields = dataset.schema().fields_pre_order();
+        Operation::Update {
+            removed_fragment_ids: self.fragments,
+            updated_fragments: self.updated,
+            new_fragments,
+            fields_modified: Vec::new(),
+            compacted_sstables: Vec::new(),
+            fields_for_preserving_frag_bitmap: fields.map(|field| field.id as u32).collect(),
+            update_mode: Some(UpdateMode::RewriteRows),
+            inserted_rows_filter: None,
+            updated_fragment_offsets: None,
+        }
+    }
+}
+
+async fn connect(path: &Path) -> Result<lancedb::Connection, Error> {
+    let text = path
+        .to_str()
+        .ok_or_else(|| Error::damaged(path, "the database takes no path that is not UTF-8"))?;
+    lancedb::connect(text)
+        .execute()
+        .await
+        .map_err(|error| Error::database(path, error))
+}
+
+/// Returns the columns that are stored of a stream: all but `op`, which only says what to do.
+fn stored_schema(stream: &SchemaRef, model: &Model) -> SchemaRef {
+    let fields: Vec<Arc<Field>> = stream
+        .fields()
+        .iter()
+        .filter(|field| field.name() != "op")
+        .cloned()
+        .collect();
+    let metadata = StreamMetadata {
+        model: Some(model.clone()),
+        ..StreamMetadata::default()
+    };
+    Arc::new(metadata.apply(Schema::new(fields)))
+}

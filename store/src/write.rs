@@ -1,0 +1,242 @@
+//! The run of the storing stage: reads a stream and commits it, a step behind the reading.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Instant;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field};
+use cs_common::progress::Progress;
+use cs_common::rows::VECTOR;
+use cs_common::stream::StreamReader;
+use cs_common::tool::Outcome;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::folder::Folder;
+use crate::step::{FileKey, Gatherer, Step};
+use crate::table::Chunks;
+use crate::{Error, index, runtime};
+
+/// Stores the stream on standard input.
+pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
+    let started = Instant::now();
+    let mut input = StreamReader::stdin()?;
+    let metadata = input.metadata().clone();
+    let model = metadata.model.as_ref().ok_or(Error::NoVectors)?;
+    let width = input
+        .schema()
+        .field_with_name(VECTOR)
+        .map_err(|_| Error::NoVectors)?;
+    widened(width)?;
+
+    let folder = Folder::create(db)?;
+    let _lock = folder.lock()?;
+    let runtime = runtime(folder.path())?;
+    let schema = stored_stream_schema(&input);
+    let chunks = runtime.block_on(Chunks::open_or_create(&folder, &schema, model))?;
+    warn_of_dropped_columns(&runtime, &chunks, &input)?;
+    let stored = runtime.block_on(chunks.files(None))?;
+    let mut writer = Writer {
+        progress: Progress::start(metadata.totals),
+        stored,
+        seen: HashSet::new(),
+        pending: None,
+        tally: Tally::default(),
+        runtime,
+        chunks,
+    };
+
+    let mut gatherer = Gatherer::default();
+    let outcome = loop {
+        match input.next_batch() {
+            Ok(Some(batch)) => {
+                let full = gatherer.push(&widen(&batch)?, model.dim);
+                // What is complete is kept, whatever comes after it.
+                let (full, error) = match full {
+                    Ok(full) => (full, None),
+                    Err(error) => (Vec::new(), Some(error)),
+                };
+                for step in full {
+                    writer.commit(step)?;
+                }
+                if let Some(error) = error {
+                    break Err(error);
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(Error::Stream(error)),
+        }
+    };
+    for step in gatherer.finish(outcome.is_ok()) {
+        writer.commit(step)?;
+    }
+    if outcome.is_ok() {
+        let repos = &metadata.repos;
+        if prune {
+            writer.forget_unseen(repos)?;
+        }
+    }
+    writer.wait()?;
+    writer.finish(&metadata.repos)?;
+    let Writer { tally, .. } = &writer;
+    log::info!(
+        "{}: {} files with {} chunks stored{} in {:.1} s",
+        db.display(),
+        tally.files,
+        tally.chunks,
+        match tally.removed {
+            0 => String::new(),
+            count => format!(", {count} old chunks removed"),
+        },
+        started.elapsed().as_secs_f64(),
+    );
+    outcome.map(|()| Outcome::Done)
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Tally {
+    files: usize,
+    chunks: usize,
+    removed: usize,
+}
+
+/// Commits steps, at most one at a time, while the next one is gathered.
+struct Writer {
+    progress: Progress,
+    /// The files that were stored before, and those committed since.
+    stored: HashSet<FileKey>,
+    /// The files that this stream brought.
+    seen: HashSet<FileKey>,
+    pending: Option<JoinHandle<Result<usize, Error>>>,
+    tally: Tally,
+    runtime: Runtime,
+    chunks: Chunks,
+}
+
+impl Writer {
+    /// Starts the commit of a step, when the one before it is done.
+    fn commit(&mut self, step: Step) -> Result<(), Error> {
+        self.wait()?;
+        let stale = step.files.iter().any(|file| self.stored.contains(file));
+        self.stored.extend(&step.files);
+        self.seen.extend(&step.files);
+        self.tally.files += step.put_files;
+        self.tally.chunks += step.rows;
+        self.progress
+            .update(self.seen.len() as u64, self.tally.chunks as u64);
+        let chunks = self.chunks.clone();
+        let task = async move { chunks.commit(step, stale).await };
+        self.pending = Some(self.runtime.spawn(task));
+        Ok(())
+    }
+
+    /// Waits for the commit under way.
+    fn wait(&mut self) -> Result<(), Error> {
+        if let Some(task) = self.pending.take() {
+            let path = self.chunks.folder().path();
+            let done = self.runtime.block_on(task);
+            self.tally.removed += done.map_err(|error| Error::damaged(path, error))??;
+        }
+        Ok(())
+    }
+
+    /// Removes the stored files of some repositories that the stream did not bring.
+    fn forget_unseen(&mut self, repos: &[cs_common::metadata::Repo]) -> Result<(), Error> {
+        self.wait()?;
+        let stored = self.runtime.block_on(self.chunks.files(Some(repos)))?;
+        let files: HashSet<FileKey> = stored.difference(&self.seen).copied().collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let step = Step::forget(files);
+        let chunks = &self.chunks;
+        self.tally.removed += self.runtime.block_on(chunks.commit(step, true))?;
+        Ok(())
+    }
+
+    /// Records where the repositories are, and brings the indexes up to date.
+    fn finish(&self, repos: &[cs_common::metadata::Repo]) -> Result<(), Error> {
+        self.runtime.block_on(async {
+            self.chunks.record_repos(repos).await?;
+            index::refresh(&self.chunks).await
+        })
+    }
+}
+
+/// Returns the type of a vector column as it is stored: of Float32, whichever float came.
+fn widened(field: &Field) -> Result<DataType, Error> {
+    match field.data_type() {
+        DataType::FixedSizeList(item, dim)
+            if matches!(item.data_type(), DataType::Float16 | DataType::Float32) =>
+        {
+            let item = Field::new_list_field(DataType::Float32, true);
+            Ok(DataType::FixedSizeList(item.into(), *dim))
+        }
+        other => Err(cs_common::Error::Column {
+            column: VECTOR.to_owned(),
+            cause: format!("is of type {other}, not a fixed-size list of Float32 or Float16"),
+        }
+        .into()),
+    }
+}
+
+/// Gives a batch's vectors the type that is stored.
+fn widen(batch: &RecordBatch) -> Result<RecordBatch, Error> {
+    let schema = batch.schema();
+    let (at, field) = schema.column_with_name(VECTOR).ok_or(Error::NoVectors)?;
+    let target = widened(field)?;
+    if &target == field.data_type() {
+        return Ok(batch.clone());
+    }
+    let convert = || {
+        let mut columns = batch.columns().to_vec();
+        columns[at] = arrow_cast::cast(&columns[at], &target)?;
+        RecordBatch::try_new(vector_schema(&schema, &target), columns)
+    };
+    convert().map_err(|error| cs_common::Error::Arrow(error).into())
+}
+
+fn vector_schema(schema: &arrow_schema::SchemaRef, target: &DataType) -> arrow_schema::SchemaRef {
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            VECTOR => field.as_ref().clone().with_data_type(target.clone()).into(),
+            _ => std::sync::Arc::clone(field),
+        })
+        .collect();
+    let metadata = schema.metadata().clone();
+    std::sync::Arc::new(arrow_schema::Schema::new(fields).with_metadata(metadata))
+}
+
+fn stored_stream_schema(input: &StreamReader) -> arrow_schema::SchemaRef {
+    let schema = input.schema();
+    let target = schema
+        .field_with_name(VECTOR)
+        .ok()
+        .and_then(|field| widened(field).ok());
+    match target {
+        Some(target) => vector_schema(schema, &target),
+        None => std::sync::Arc::clone(schema),
+    }
+}
+
+/// Says which columns of the stream the store, made by an earlier one, has no place for.
+fn warn_of_dropped_columns(
+    runtime: &Runtime,
+    chunks: &Chunks,
+    input: &StreamReader,
+) -> Result<(), Error> {
+    let stored = runtime.block_on(chunks.schema())?;
+    for field in input.schema().fields() {
+        if field.name() != "op" && stored.field_with_name(field.name()).is_err() {
+            log::warn!(
+                "column `{}` is left out: the store was made without it",
+                field.name()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The pipeline as a user has it: four binaries, pipes and files.
+
+mod bad_input;
+mod documents;
+mod interop;
+mod pipe_matrix;
+mod pipeline;
+mod structure;

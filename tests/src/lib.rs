@@ -1,0 +1,180 @@
+//! The harness of the end-to-end tests: real binaries, a temporary home, shell pipelines.
+//!
+//! A failing expectation prints the command, its status and both of its streams.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A folder of its own for one test, which is home and working directory of what it runs.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Output {
+    command: String,
+    status: Option<i32>,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Home {
+    /// Makes an empty folder.
+    ///
+    /// # Panics
+    /// If the system has no place for it.
+    pub fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { folder }
+    }
+
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file below the folder, with the folders it needs.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).expect("the parent folder");
+        }
+        fs::write(&path, contents).expect("the file");
+        path
+    }
+
+    /// Reads a file below the folder.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn read(&self, path: &str) -> Vec<u8> {
+        fs::read(self.path().join(path)).expect("the file")
+    }
+
+    /// Runs a bash script in the folder, under pipefail, the binaries on its path.
+    ///
+    /// # Panics
+    /// If there is no bash.
+    pub fn sh(&self, script: &str) -> Output {
+        let bin = bin_folder();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("bash");
+        command
+            .args(["-o", "pipefail", "-c", script])
+            .current_dir(self.path())
+            .env("HOME", self.path())
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env_remove("CS_DB")
+            .env_remove("XDG_CACHE_HOME")
+            .stdin(Stdio::null());
+        let output = command.output().expect("bash");
+        let status = output.status;
+        Output {
+            command: script.to_owned(),
+            status: status.code().or(status.signal().map(|signal| 128 + signal)),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Output {
+    /// Expects an exit status.
+    ///
+    /// # Panics
+    /// If it was another one.
+    #[track_caller]
+    pub fn status(self, expected: i32) -> Self {
+        assert_eq!(self.status, Some(expected), "{self}");
+        self
+    }
+
+    /// Expects that standard error holds a text.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn says(self, expected: &str) -> Self {
+        assert!(self.stderr.contains(expected), "no {expected:?} in {self}");
+        self
+    }
+
+    /// Expects that standard error holds nothing at all.
+    ///
+    /// # Panics
+    /// If it holds something.
+    #[track_caller]
+    pub fn silent(self) -> Self {
+        assert!(self.stderr.is_empty(), "not silent: {self}");
+        self
+    }
+
+    /// Returns standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout[..self.stdout.len().min(4000)]);
+        writeln!(f, "command: {}", self.command)?;
+        writeln!(f, "status: {:?}", self.status)?;
+        writeln!(f, "stdout: {stdout}")?;
+        write!(f, "stderr: {}", self.stderr)
+    }
+}
+
+/// Returns where the binaries are: beside this test's own executable's folder.
+///
+/// # Panics
+/// If they have not been built; cargo does not build other packages' binaries for a test.
+pub fn bin_folder() -> PathBuf {
+    let own = std::env::current_exe().expect("the test's own path");
+    let folder = own.ancestors().nth(2).expect("the target directory");
+    for tool in ["cs-parse", "cs-embed", "cs-store", "cs-query"] {
+        assert!(
+            folder.join(tool).is_file(),
+            "{tool} is not built: run scripts/test, or cargo build --release --bins first"
+        );
+    }
+    folder.to_owned()
+}
+
+/// Returns the repository's root.
+///
+/// # Panics
+/// If this package stands alone.
+pub fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("the workspace")
+}
+
+/// Returns a Python that has pyarrow, or says that the test is skipped.
+///
+/// `scripts/test` sets one up and names it in `CS_PYTHON`.
+pub fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("CS_PYTHON").map(PathBuf::from);
+    if python.is_none() {
+        println!("skipped: CS_PYTHON names no Python with pyarrow (scripts/test sets it)");
+    }
+    python
+}
