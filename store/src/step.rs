@@ -93,7 +93,7 @@ impl Gatherer {
     pub(crate) fn push(&mut self, batch: &RecordBatch, dim: usize) -> Result<Vec<Step>, Error> {
         let rows = Rows::new(batch)?;
         check_vectors(batch, &rows, dim)?;
-        let row_bytes = batch.get_array_memory_size() / rows.len().max(1);
+        let row_bytes = bytes_of(batch) / rows.len().max(1);
         let mut full = Vec::new();
         let mut start = 0;
         while start < rows.len() {
@@ -150,6 +150,18 @@ impl Gatherer {
         self.step.batches.extend(open.batches);
         self.step.is_full().then(|| std::mem::take(&mut self.step))
     }
+}
+
+/// Returns the bytes that a batch's rows take.
+///
+/// The memory that its arrays report is no measure: all arrays of a batch that came over a pipe
+/// share the one buffer of its message, and each reports the whole of it.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let sizes = batch
+        .columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size());
+    sizes.map(Result::unwrap_or_default).sum()
 }
 
 /// Returns where the run of rows of one file and operation ends.

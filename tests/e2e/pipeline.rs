@@ -216,3 +216,20 @@ fn flags_do_what_their_help_says() {
     home.sh("cs-parse -v repo | cs-embed -v | cs-store -v db")
         .status(0);
 }
+
+#[test]
+fn a_fresh_stream_is_few_commits() {
+    let home = home();
+    for file in 0..40 {
+        home.write(
+            &format!("repo/many/f{file}.rs"),
+            format!("fn f{file}() {{}}\n").repeat(400),
+        );
+    }
+    home.sh(
+        "cs-parse repo | cs-embed | cs-store db && ls db/chunks.lance/data | wc -l > fragments",
+    )
+    .status(0);
+    // Some megabytes are far below what one step holds.
+    assert_eq!(home.read("fragments"), b"1\n");
+}
