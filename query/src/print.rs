@@ -66,7 +66,8 @@ pub(crate) fn people(
     here: &Path,
     out: &mut impl Write,
 ) -> std::io::Result<()> {
-    let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colors = std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let paint = |code: &str, text: &str| match colors {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),

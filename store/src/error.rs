@@ -28,6 +28,10 @@ pub enum Error {
     #[error("{}: no store here", .0.display())]
     Missing(PathBuf),
 
+    /// A folder that is to be a store holds other things.
+    #[error("{}: the folder holds other things than a store", .0.display())]
+    NotAStore(PathBuf),
+
     /// Another process writes into the store.
     #[error("{}: process {pid} is writing to this store", path.display())]
     Locked {
@@ -114,6 +118,7 @@ impl ToolError for Error {
         let hint = match self {
             Self::Stream(error) => return error.hint(),
             Self::Missing(_) => "make one with: cs-parse REPO | cs-embed | cs-store",
+            Self::NotAStore(_) => "name a folder that is not there yet, such as .cs in it",
             Self::Locked { .. } => "wait for it to end, or store into another folder",
             Self::NoVectors => "put cs-embed before cs-store: cs-parse REPO | cs-embed | cs-store",
             Self::OtherModel { .. } => {
@@ -135,7 +140,10 @@ impl ToolError for Error {
 /// Names a model for a message.
 pub(crate) fn model_name(model: &Model) -> String {
     let hash: String = model.sha256.chars().take(12).collect();
-    format!("{} ({} dimensions, sha256 {hash})", model.id, model.dim)
+    format!(
+        "{} ({} dimensions, {} pooling, sha256 {hash})",
+        model.id, model.dim, model.pooling
+    )
 }
 
 /// Leaves out of a database's message what is of no use to a user: line feeds and source places.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
+/// Where lancedb keeps the table of chunks.
+const TABLE_FOLDER: &str = "chunks.lance";
+
 /// The folder of a store, by its absolute path.
 ///
 /// lancedb takes a relative path that begins with `db` for an address in the cloud.
@@ -25,16 +28,29 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let missing = || Error::Missing(path.to_owned());
         let found = fs::canonicalize(path).map_err(|_| missing())?;
-        if !found.join("chunks.lance").is_dir() {
+        if !found.join(TABLE_FOLDER).is_dir() {
             return Err(missing());
         }
         Ok(Self { path: found })
     }
 
     /// Makes the folder if it is not there, and hides it from git.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`] for a folder of other things, which must not be hidden.
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(Error::folder(path))?;
         let path = fs::canonicalize(path).map_err(Error::folder(path))?;
+        let entries = fs::read_dir(&path).map_err(Error::folder(&path))?;
+        let foreign = entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            ![".gitignore", "lock", TABLE_FOLDER]
+                .iter()
+                .any(|own| name == *own)
+        });
+        if foreign && !path.join(TABLE_FOLDER).is_dir() {
+            return Err(Error::NotAStore(path));
+        }
         let ignore = path.join(".gitignore");
         if !ignore.exists() {
             fs::write(&ignore, "*\n").map_err(Error::folder(&ignore))?;

@@ -13,6 +13,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use cs_common::metadata::{Model, Repo, StreamMetadata};
+use cs_common::rows::chunk_schema;
 use futures::TryStreamExt as _;
 use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
 use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, WriteMode, WriteParams};
@@ -75,7 +76,7 @@ impl Chunks {
         if path.join(format!("{TABLE}.lance")).is_dir() {
             let chunks = Self::open(folder).await?;
             let stored = &chunks.model;
-            if stored.sha256 != offered.sha256 || stored.dim != offered.dim {
+            if !embeds_alike(stored, offered) {
                 return Err(Error::OtherModel {
                     stored: model_name(stored),
                     offered: model_name(offered),
@@ -351,14 +352,39 @@ async fn connect(path: &Path) -> Result<lancedb::Connection, Error> {
         .map_err(|error| Error::database(path, error))
 }
 
-/// Returns the columns that are stored of a stream: all but `op`, which only says what to do.
+/// Tells whether two models put a text at the same place: numeric type and cut may differ.
+fn embeds_alike(a: &Model, b: &Model) -> bool {
+    let traits = |model: &Model| {
+        (
+            model.dim,
+            model.pooling.clone(),
+            model.normalized,
+            model.query_prefix.clone(),
+            model.document_prefix.clone(),
+        )
+    };
+    // A model whose weights nobody hashed is known by its name alone.
+    let named = !a.sha256.is_empty() || a.id == b.id;
+    a.sha256 == b.sha256 && named && traits(a) == traits(b)
+}
+
+/// Returns the columns of a new table: the contract's, whether the stream has them all or not,
+/// without `op`, which only says what to do; the vector; and what else the stream has, as far as
+/// the database takes its name. Streams to come may lack that, so it is nullable.
 fn stored_schema(stream: &SchemaRef, model: &Model) -> SchemaRef {
-    let fields: Vec<Arc<Field>> = stream
+    let contract = chunk_schema();
+    let own = contract
         .fields()
         .iter()
-        .filter(|field| field.name() != "op")
-        .cloned()
-        .collect();
+        .filter(|field| field.name() != "op");
+    let mut fields: Vec<Arc<Field>> = own.cloned().collect();
+    for field in stream.fields() {
+        let name = field.name();
+        let taken = contract.field_with_name(name).is_ok();
+        if !taken && !name.starts_with('_') && !name.contains('.') {
+            fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+        }
+    }
     let metadata = StreamMetadata {
         model: Some(model.clone()),
         ..StreamMetadata::default()

@@ -233,7 +233,7 @@ fn warn_of_dropped_columns(
     for field in input.schema().fields() {
         if field.name() != "op" && stored.field_with_name(field.name()).is_err() {
             log::warn!(
-                "column `{}` is left out: the store was made without it",
+                "column `{}` is left out: the store has no place for it",
                 field.name()
             );
         }

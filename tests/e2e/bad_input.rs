@@ -165,3 +165,40 @@ fn a_card_that_cannot_be_had_is_an_error_with_a_hint() {
         .status(2)
         .says("expected cpu, cuda or cuda:N");
 }
+
+#[test]
+fn a_folder_of_other_things_is_no_place_for_a_store() {
+    let home = home();
+    home.sh("cs-store repo < vectors.arrows")
+        .status(2)
+        .says("the folder holds other things than a store")
+        .says("hint: ");
+    assert!(!home.path().join("repo/.gitignore").exists());
+}
+
+#[test]
+fn columns_may_differ_between_the_streams_of_a_store() {
+    let home = home();
+    // The first stream brings a column of its own, the second lacks that and a contract column.
+    home.sh("cs-embed --to jsonl < chunks.arrows |
+        jq -c 'if .op == \"begin\" then .columns.stars = \"Int64\" elif .op == \"put\" then .stars = 3 else . end' |
+        cs-store starred")
+        .status(0);
+    home.sh("cs-embed --to jsonl < chunks.arrows | jq -c 'del(.doc) | del(.signature)' | cs-store starred")
+        .status(0);
+    let text = home
+        .sh("cs-query --db starred 'open the door' --json")
+        .status(0)
+        .text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn the_same_weights_pooled_otherwise_are_another_model() {
+    let home = home();
+    home.sh(r#"cs-embed --to jsonl < chunks.arrows | sed 's/weighted-mean/cls/' | cs-store db"#)
+        .status(2)
+        .says("the store holds vectors of builtin (256 dimensions, weighted-mean pooling")
+        .says("cls pooling");
+    still_there(&home);
+}
