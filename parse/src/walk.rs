@@ -164,15 +164,15 @@ impl<'a> Lister<'a> {
         {
             self.projects.insert(folders.join("/"));
         }
+        if is_binary_file(&file) {
+            debug!("{path}: binary, left out");
+            return;
+        }
         if size > self.max_bytes {
             let limit = self.max_bytes;
             self.skip(&format!(
                 "{path}: {size} bytes, more than --max-file-bytes {limit}"
             ));
-            return;
-        }
-        if is_binary_file(&file) {
-            debug!("{path}: binary, left out");
             return;
         }
         self.entries.push(Entry {

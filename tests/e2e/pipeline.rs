@@ -187,6 +187,13 @@ fn flags_do_what_their_help_says() {
     home.sh("cs-parse repo --max-file-bytes 1000 > /dev/null")
         .status(1)
         .says("big.txt");
+    // What is binary is left out whatever its size, and that is nothing to tell.
+    std::fs::remove_file(home.path().join("repo/big.txt")).expect("remove");
+    home.write("repo/logo.bin", [0; 5000]);
+    home.sh("cs-parse repo --max-file-bytes 1000 > /dev/null")
+        .status(0)
+        .silent();
+    home.write("repo/big.txt", "word ".repeat(2000));
     let longest = |flag: &str| {
         let text = home
             .sh(&format!("cs-parse repo --to jsonl {flag}"))
