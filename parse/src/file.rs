@@ -12,8 +12,8 @@ use log::debug;
 use tree_sitter::Parser;
 
 use crate::chunk::{self, Piece};
-use crate::detect::{Detected, detect};
-use crate::language;
+use crate::detect::detect;
+use crate::language::Loaded;
 use crate::walk::{self, Entry};
 
 /// What the chunks depend on, apart from the files.
@@ -68,16 +68,16 @@ pub(crate) fn parse(
     if walk::is_binary(&bytes) {
         return Err(Unread::Binary);
     }
-    let detected = detect(&entry.file, &bytes);
+    let language = detect(&entry.file, &bytes);
     let pieces = cut(
         &entry.path,
         &bytes,
-        detected,
+        language,
         settings.max_chunk_bytes,
         stop,
     );
     Ok(Parsed {
-        language: detected.name(),
+        language: language.map(|row| row.language.name),
         hash: hex32(blake3::hash(&bytes)),
         size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         mtime_ns,
@@ -113,32 +113,23 @@ fn read(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Option<i64>), Unread> {
 }
 
 thread_local! {
-    /// This thread's parsers, by language, each made when it is first needed.
-    static PARSERS: RefCell<Vec<Option<Parser>>> = const { RefCell::new(Vec::new()) };
+    /// This thread's parser, made once; it is given the language of each file.
+    static PARSER: RefCell<Parser> = RefCell::new(Parser::new());
 }
 
 fn cut(
     path: &str,
     bytes: &[u8],
-    detected: Detected,
+    language: Option<&'static Loaded>,
     limit: usize,
     stop: &dyn Fn() -> bool,
 ) -> Vec<Piece> {
-    let Detected::Parsed(index) = detected else {
+    let Some(syntax) = language.and_then(Loaded::syntax) else {
         return chunk::by_lines(bytes, limit);
     };
-    let by_syntax = PARSERS.with_borrow_mut(|parsers| {
-        let loaded = language::loaded().get(index)?;
-        if parsers.len() <= index {
-            parsers.resize_with(index + 1, || None);
-        }
-        let slot = parsers.get_mut(index)?;
-        if slot.is_none() {
-            let mut parser = Parser::new();
-            parser.set_language(&loaded.grammar).ok()?;
-            *slot = Some(parser);
-        }
-        chunk::by_syntax(bytes, loaded, slot.as_mut()?, limit, stop)
+    let by_syntax = PARSER.with_borrow_mut(|parser| {
+        parser.set_language(&syntax.grammar).ok()?;
+        chunk::by_syntax(bytes, syntax, parser, limit, stop)
     });
     by_syntax.unwrap_or_else(|| {
         debug!("{path}: beyond the parser's budget, cut by lines");
@@ -148,7 +139,10 @@ fn cut(
 
 fn identify(piece: Piece, bytes: &[u8], entry: &Entry, settings: &Settings) -> ParsedChunk {
     let raw = bytes.get(piece.bytes.clone()).unwrap_or_default();
-    let content = String::from_utf8_lossy(raw).into_owned();
+    let mut content = String::from_utf8_lossy(raw).into_owned();
+    if let Some(members) = &piece.members {
+        content.push_str(members);
+    }
     let mut hasher = Hasher::new();
     // A length before each part keeps two different lists from hashing the same bytes.
     let mut part = |bytes: &[u8]| {

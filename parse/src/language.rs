@@ -5,7 +5,8 @@
 //! as data, one row a language, with a small function only where a name or a body
 //! cannot be had from a field of the node.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
 
 use tree_sitter::Node;
 
@@ -25,8 +26,44 @@ pub(crate) struct Language {
     pub(crate) separator: &'static str,
     /// The kind of a chunk that gathers what is no definition.
     pub(crate) loose: &'static str,
-    /// The grammar and its rules.
-    pub(crate) grammar: Grammar,
+    /// How its files are cut.
+    pub(crate) cut: Cut,
+}
+
+impl Language {
+    /// Makes a row of a language without a grammar here, whose files are cut at blank lines.
+    const fn plain(
+        name: &'static str,
+        extensions: &'static [&'static str],
+        file_names: &'static [&'static str],
+        shebangs: &'static [&'static str],
+    ) -> Self {
+        Language {
+            name,
+            extensions,
+            file_names,
+            shebangs,
+            separator: ".",
+            loose: "text",
+            cut: Cut::Lines,
+        }
+    }
+
+    /// Returns the grammar, `None` where the language has none here.
+    pub(crate) fn grammar(&self) -> Option<&Grammar> {
+        match &self.cut {
+            Cut::Syntax(grammar) => Some(grammar),
+            Cut::Lines => None,
+        }
+    }
+}
+
+/// How the files of a language are cut.
+pub(crate) enum Cut {
+    /// Along the syntax tree.
+    Syntax(Grammar),
+    /// At blank lines, into windows.
+    Lines,
 }
 
 /// A tree-sitter grammar with the rules that turn its nodes into chunks.
@@ -78,11 +115,11 @@ pub(crate) enum Role {
 pub(crate) enum Shape {
     /// One chunk; cut only where it is too large.
     Leaf,
-    /// A header chunk, and a chunk for each member.
+    /// A chunk of the header and the members' signatures, and a chunk for each member.
     Container,
-    /// A container whose header, when it holds nothing but the declaration, is joined
-    /// to the first member: `impl Foo {` alone would be found by anything.
-    QuietContainer,
+    /// Definitions that share a keyword, such as `type ( … )`: the opening is joined to
+    /// the first of them.
+    Group,
 }
 
 /// What is gathered, by the kind that the gathered chunk gets.
@@ -159,109 +196,150 @@ pub(crate) fn text(node: Node<'_>, source: &[u8]) -> String {
     crate::text::collapse(bytes, MAX_NAME)
 }
 
-pub(crate) static TABLE: &[Language] = &[
-    Language {
-        name: "rust",
-        extensions: &["rs"],
-        file_names: &[],
-        shebangs: &["rust-script"],
-        separator: "::",
-        loose: "block",
-        grammar: languages::rust::GRAMMAR,
-    },
-    Language {
-        name: "python",
-        extensions: &["py", "pyi", "pyw"],
-        file_names: &["SConstruct", "SConscript", "wscript"],
-        shebangs: &["python", "pypy"],
-        separator: ".",
-        loose: "block",
-        grammar: languages::python::GRAMMAR,
-    },
-    Language {
-        name: "javascript",
-        extensions: &["js", "mjs", "cjs", "jsx"],
-        file_names: &["Jakefile"],
-        shebangs: &["node", "nodejs"],
-        separator: ".",
-        loose: "block",
-        grammar: languages::javascript::JAVASCRIPT,
-    },
-    Language {
-        name: "typescript",
-        extensions: &["ts", "mts", "cts"],
-        file_names: &[],
-        shebangs: &["deno", "ts-node", "tsx"],
-        separator: ".",
-        loose: "block",
-        grammar: languages::javascript::TYPESCRIPT,
-    },
-    Language {
-        name: "tsx",
-        extensions: &["tsx"],
-        file_names: &[],
-        shebangs: &[],
-        separator: ".",
-        loose: "block",
-        grammar: languages::javascript::TSX,
-    },
-    Language {
-        name: "go",
-        extensions: &["go"],
-        file_names: &[],
-        shebangs: &[],
-        separator: ".",
-        loose: "block",
-        grammar: languages::go::GRAMMAR,
-    },
-    Language {
-        name: "java",
-        extensions: &["java"],
-        file_names: &[],
-        shebangs: &[],
-        separator: ".",
-        loose: "block",
-        grammar: languages::java::GRAMMAR,
-    },
-    Language {
-        name: "c",
-        extensions: &["c", "h"],
-        file_names: &[],
-        shebangs: &[],
-        separator: ".",
-        loose: "block",
-        grammar: languages::c::C,
-    },
-    Language {
-        name: "cpp",
-        extensions: &[
-            "cc", "cpp", "cxx", "c++", "hh", "hpp", "hxx", "h++", "ipp", "inl", "tpp", "cu", "cuh",
-        ],
-        file_names: &[],
-        shebangs: &[],
-        separator: "::",
-        loose: "block",
-        grammar: languages::c::CPP,
-    },
-    Language {
-        name: "markdown",
-        extensions: &["md", "markdown", "mdown", "mkd"],
-        file_names: &[],
-        shebangs: &[],
-        separator: " > ",
-        loose: "text",
-        grammar: languages::markdown::GRAMMAR,
-    },
+/// The languages that are cut along their syntax.
+static TABLE: &[&Language] = &[
+    &languages::rust::LANGUAGE,
+    &languages::python::LANGUAGE,
+    &languages::javascript::JAVASCRIPT,
+    &languages::javascript::TYPESCRIPT,
+    &languages::javascript::TSX,
+    &languages::go::LANGUAGE,
+    &languages::java::LANGUAGE,
+    &languages::c::C,
+    &languages::c::CPP,
+    &languages::markdown::LANGUAGE,
 ];
 
-/// A language of the table, loaded: its grammar, and its rules by node kind.
+/// The languages that are known by name only.
+static PLAIN: &[&Language] = &[
+    &Language::plain("asciidoc", &["adoc", "asciidoc"], &[], &[]),
+    &Language::plain("assembly", &["s", "asm"], &[], &[]),
+    &Language::plain("bazel", &["bzl", "bazel"], &["BUILD", "WORKSPACE"], &[]),
+    &Language::plain("clojure", &["clj", "cljs", "cljc", "edn"], &[], &[]),
+    &Language::plain("cmake", &["cmake"], &["CMakeLists.txt"], &[]),
+    &Language::plain("csharp", &["cs"], &[], &[]),
+    &Language::plain("css", &["css"], &[], &[]),
+    &Language::plain("csv", &["csv", "tsv"], &[], &[]),
+    &Language::plain("dart", &["dart"], &[], &[]),
+    &Language::plain("dockerfile", &[], &["Dockerfile", "Containerfile"], &[]),
+    &Language::plain("elixir", &["ex", "exs"], &[], &[]),
+    &Language::plain("elm", &["elm"], &[], &[]),
+    &Language::plain("erlang", &["erl", "hrl"], &[], &[]),
+    &Language::plain("fortran", &["f", "f90", "f95", "for"], &[], &[]),
+    &Language::plain("fsharp", &["fs", "fsi", "fsx"], &[], &[]),
+    &Language::plain("graphql", &["graphql", "gql"], &[], &[]),
+    &Language::plain("groovy", &["groovy", "gradle"], &[], &[]),
+    &Language::plain("haskell", &["hs", "lhs"], &[], &[]),
+    &Language::plain("html", &["html", "htm", "xhtml"], &[], &[]),
+    &Language::plain("ini", &["ini", "cfg", "conf", "properties"], &[], &[]),
+    &Language::plain(
+        "json",
+        &["json", "jsonc", "json5", "jsonl", "ipynb"],
+        &[],
+        &[],
+    ),
+    &Language::plain("julia", &["jl"], &[], &[]),
+    &Language::plain("kotlin", &["kt", "kts"], &[], &[]),
+    &Language::plain("less", &["less"], &[], &[]),
+    &Language::plain("lisp", &["lisp", "el", "scm", "rkt"], &[], &[]),
+    &Language::plain("lua", &["lua"], &[], &[]),
+    &Language::plain(
+        "make",
+        &["mk", "mak"],
+        &["Makefile", "makefile", "GNUmakefile"],
+        &[],
+    ),
+    &Language::plain("nix", &["nix"], &[], &[]),
+    &Language::plain("objc", &["m", "mm"], &[], &[]),
+    &Language::plain("ocaml", &["ml", "mli"], &[], &[]),
+    &Language::plain("perl", &["pl", "pm", "t"], &[], &["perl"]),
+    &Language::plain("php", &["php"], &[], &["php"]),
+    &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
+    &Language::plain("protobuf", &["proto"], &[], &[]),
+    &Language::plain("r", &["r"], &[], &[]),
+    &Language::plain("rst", &["rst"], &[], &[]),
+    &Language::plain(
+        "ruby",
+        &["rb", "rake", "gemspec"],
+        &["Gemfile", "Rakefile"],
+        &["ruby"],
+    ),
+    &Language::plain("scala", &["scala", "sc", "sbt"], &[], &[]),
+    &Language::plain("scss", &["scss", "sass"], &[], &[]),
+    &Language::plain(
+        "shell",
+        &["sh", "bash", "zsh", "fish", "ksh"],
+        &[],
+        &["sh", "bash", "zsh", "dash", "ksh", "fish"],
+    ),
+    &Language::plain("sql", &["sql"], &[], &[]),
+    &Language::plain("svelte", &["svelte"], &[], &[]),
+    &Language::plain("swift", &["swift"], &[], &[]),
+    &Language::plain("terraform", &["tf", "tfvars", "hcl"], &[], &[]),
+    &Language::plain("tex", &["tex", "sty"], &[], &[]),
+    &Language::plain("text", &["txt", "text"], &[], &[]),
+    &Language::plain(
+        "toml",
+        &["toml"],
+        &["Cargo.lock", "Pipfile", "poetry.lock", "uv.lock"],
+        &[],
+    ),
+    &Language::plain("vim", &["vim"], &[], &[]),
+    &Language::plain("vue", &["vue"], &[], &[]),
+    &Language::plain("xml", &["xml", "xsd", "xsl", "svg", "plist"], &[], &[]),
+    &Language::plain("yaml", &["yaml", "yml"], &[], &[]),
+    &Language::plain("zig", &["zig"], &[], &[]),
+];
+
+/// A language of the table, with its grammar once that is needed.
 pub(crate) struct Loaded {
     pub(crate) language: &'static Language,
+    syntax: OnceLock<Option<Syntax>>,
+}
+
+/// A loaded grammar, and the rules by node kind.
+pub(crate) struct Syntax {
+    pub(crate) language: &'static Language,
     pub(crate) grammar: tree_sitter::Language,
+    pub(crate) outline: Outline,
     roles: Vec<Option<&'static Role>>,
 }
 
 impl Loaded {
+    /// Returns the grammar, loaded; `None` where the language has none here.
+    pub(crate) fn syntax(&self) -> Option<&Syntax> {
+        let load = || {
+            let grammar = self.language.grammar()?;
+            Some(Syntax::load(self.language, grammar))
+        };
+        self.syntax.get_or_init(load).as_ref()
+    }
+}
+
+impl Syntax {
+    fn load(language: &'static Language, rules: &'static Grammar) -> Self {
+        let grammar = (rules.load)();
+        let by_name: HashMap<&str, &Role> = rules
+            .rules
+            .iter()
+            .map(|rule| (rule.node, &rule.role))
+            .collect();
+        // Several ids may share a name (aliases), so the ids are walked, not the rules.
+        let ids = 0..u16::try_from(grammar.node_kind_count()).unwrap_or(u16::MAX);
+        let role = |id| {
+            let kind = grammar.node_kind_for_id(id)?;
+            let named = grammar.node_kind_is_named(id);
+            by_name.get(kind).copied().filter(|_| named)
+        };
+        let roles = ids.map(role).collect();
+        Syntax {
+            language,
+            grammar,
+            outline: rules.outline,
+            roles,
+        }
+    }
+
     /// Returns the role of a node, `None` where its kind has no rule.
     pub(crate) fn role(&self, node: Node<'_>) -> Option<&'static Role> {
         self.roles
@@ -271,35 +349,17 @@ impl Loaded {
     }
 }
 
-static LOADED: LazyLock<Vec<Loaded>> = LazyLock::new(|| TABLE.iter().map(load).collect());
-
-fn load(language: &'static Language) -> Loaded {
-    let grammar = (language.grammar.load)();
-    let mut roles = vec![None; grammar.node_kind_count()];
-    // Several ids may share a name (aliases), so the ids are walked, not the rules.
-    for (id, role) in roles.iter_mut().enumerate() {
-        let Ok(id) = u16::try_from(id) else { break };
-        if !grammar.node_kind_is_named(id) {
-            continue;
-        }
-        let kind = grammar.node_kind_for_id(id);
-        *role = language
-            .grammar
-            .rules
-            .iter()
-            .find(|rule| Some(rule.node) == kind)
-            .map(|rule| &rule.role);
-    }
-    Loaded {
-        language,
-        grammar,
-        roles,
-    }
-}
-
-/// Returns every language of the table, loaded, in the table's order.
-pub(crate) fn loaded() -> &'static [Loaded] {
-    &LOADED
+/// Returns every language of the table.
+pub(crate) fn all() -> &'static [Loaded] {
+    static ALL: LazyLock<Vec<Loaded>> = LazyLock::new(|| {
+        let rows = TABLE.iter().chain(PLAIN).copied();
+        rows.map(|language| Loaded {
+            language,
+            syntax: OnceLock::new(),
+        })
+        .collect()
+    });
+    &ALL
 }
 
 /// Returns 32 hex digits that change whenever a grammar does.
@@ -307,9 +367,12 @@ pub(crate) fn loaded() -> &'static [Loaded] {
 /// A grammar crate's version cannot be asked for; its node kinds and tables can.
 pub(crate) fn fingerprint() -> String {
     let mut hasher = blake3::Hasher::new();
-    for loaded in loaded() {
-        let grammar = &loaded.grammar;
-        hasher.update(loaded.language.name.as_bytes());
+    for (language, rules) in TABLE
+        .iter()
+        .filter_map(|language| Some((language, language.grammar()?)))
+    {
+        let grammar = (rules.load)();
+        hasher.update(language.name.as_bytes());
         hasher.update(&grammar.abi_version().to_le_bytes());
         hasher.update(&grammar.parse_state_count().to_le_bytes());
         for id in 0..u16::try_from(grammar.node_kind_count()).unwrap_or(u16::MAX) {
@@ -327,12 +390,15 @@ mod tests {
 
     #[test]
     fn every_grammar_loads_and_every_rule_names_a_node_of_it() {
-        for loaded in loaded() {
+        for loaded in all() {
             let name = loaded.language.name;
+            let (Some(syntax), Some(rules)) = (loaded.syntax(), loaded.language.grammar()) else {
+                continue;
+            };
             let mut parser = tree_sitter::Parser::new();
-            assert!(parser.set_language(&loaded.grammar).is_ok(), "{name}");
-            for rule in loaded.language.grammar.rules {
-                let id = loaded.grammar.id_for_node_kind(rule.node, true);
+            assert!(parser.set_language(&syntax.grammar).is_ok(), "{name}");
+            for rule in rules.rules {
+                let id = syntax.grammar.id_for_node_kind(rule.node, true);
                 assert_ne!(id, 0, "{name} has no node {}", rule.node);
             }
         }

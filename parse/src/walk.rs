@@ -12,7 +12,7 @@ use ignore::WalkBuilder;
 use log::{debug, warn};
 
 use crate::Error;
-use crate::detect::{Detected, detect};
+use crate::detect::detect;
 
 /// File names whose folder is a project.
 const MANIFESTS: &[&str] = &[
@@ -221,7 +221,7 @@ pub(crate) fn is_binary(bytes: &[u8]) -> bool {
 ///
 /// A file that cannot be opened counts as text: reading it will say why it cannot.
 fn is_binary_file(file: &Path) -> bool {
-    if matches!(detect(file, &[]), Detected::Parsed(_)) {
+    if detect(file, &[]).is_some_and(|row| row.language.grammar().is_some()) {
         return false;
     }
     let mut head = Vec::with_capacity(SNIFF);

@@ -10,7 +10,7 @@ use tree_sitter::Node;
 
 use super::gather::TINY;
 use super::{line_start, starts_line};
-use crate::language::{Class, Described, Loaded, Role, Shape, Verdict};
+use crate::language::{Class, Described, Role, Shape, Syntax, Verdict};
 
 /// How deep nodes are opened. What lies deeper is cut by lines, so that no input can
 /// exhaust the stack.
@@ -62,7 +62,7 @@ impl Found<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Scan<'a> {
     pub(super) source: &'a [u8],
-    pub(super) loaded: &'a Loaded,
+    pub(super) syntax: &'a Syntax,
     /// A loose node of more bytes is opened.
     pub(super) limit: usize,
     /// A definition of fewer bytes is loose.
@@ -237,7 +237,7 @@ impl<'a, 't> Collector<'a, 't> {
     }
 
     fn sort_by_role(&self, node: Node<'t>) -> Sort<'t> {
-        match self.scan.loaded.role(node) {
+        match self.scan.syntax.role(node) {
             None => Sort::Loose(Class::Other),
             Some(Role::Comment) => Sort::Comment,
             Some(Role::Attribute) => Sort::Attribute,
@@ -251,7 +251,7 @@ impl<'a, 't> Collector<'a, 't> {
     fn look_through(&self, outer: Node<'t>) -> Sort<'t> {
         let mut node = outer;
         for _ in 0..MAX_WRAPPERS {
-            match self.scan.loaded.role(node) {
+            match self.scan.syntax.role(node) {
                 Some(Role::Definition(shape, kind, describe)) => {
                     return match describe(node, self.scan.source) {
                         Verdict::Is(described) => Sort::Definition(Box::new(Found {
@@ -272,7 +272,7 @@ impl<'a, 't> Collector<'a, 't> {
             let mut cursor = node.walk();
             let inner = node.named_children(&mut cursor).find(|child| {
                 matches!(
-                    self.scan.loaded.role(*child),
+                    self.scan.syntax.role(*child),
                     Some(Role::Definition(..) | Role::Wrapper | Role::Gathered(_))
                 )
             });

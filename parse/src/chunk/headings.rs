@@ -107,7 +107,7 @@ impl Document<'_> {
             .iter()
             .filter_map(|section| section.title.as_deref())
             .collect();
-        let symbol = titles.join(self.scan.loaded.language.separator);
+        let symbol = titles.join(self.scan.syntax.language.separator);
         let source = self.scan.source;
         let signature = source.get(found.inner.byte_range());
         let tile = Tile {
@@ -134,7 +134,7 @@ impl Document<'_> {
             self.tiles.push(Tile {
                 start: part.start,
                 end: part.end,
-                kind: self.scan.loaded.language.loose,
+                kind: self.scan.syntax.language.loose,
                 ..Tile::default()
             });
         }

@@ -9,13 +9,13 @@ use super::collect::{Atom, Found, Scan, What};
 use super::gather::{self, TINY};
 use super::windows::trimmed_len;
 use super::{Tile, headings, trim};
-use crate::language::{Class, Loaded, Outline, Role, Shape};
+use crate::language::{Class, Outline, Role, Shape, Syntax};
 use crate::text;
 
 /// How deep definitions are followed into definitions.
 const MAX_NESTING: usize = 40;
 
-/// A quiet container's header of at most this many bytes is joined to its first member.
+/// A group's opening of at most this many bytes is joined to its first member.
 const BARE_HEADER: usize = 80;
 
 /// A function inside a function that is cut gets a chunk of its own from this share of
@@ -26,17 +26,17 @@ const NESTED_SHARE: usize = 4;
 pub(super) fn tiles(
     source: &[u8],
     body: Range<usize>,
-    loaded: &Loaded,
+    syntax: &Syntax,
     tree: &Tree,
     limit: usize,
 ) -> Vec<Tile> {
     let scan = Scan {
         source,
-        loaded,
+        syntax,
         limit,
         smallest: 0,
     };
-    if loaded.language.grammar.outline == Outline::Headings {
+    if syntax.outline == Outline::Headings {
         return headings::tiles(scan, body, tree);
     }
     let mut layout = Layout {
@@ -57,8 +57,6 @@ struct Scope {
     symbol: Option<String>,
     /// Whether functions in it are methods.
     is_type: bool,
-    /// Set where the enclosing definition has no tile of its own.
-    of_type: Option<String>,
     /// The tile whose pieces the loose entries are.
     pieces_of: Option<usize>,
     depth: usize,
@@ -163,13 +161,12 @@ impl<'a> Layout<'a> {
             start: span.start,
             end: span.end,
             kind: if kind == "block" {
-                self.scan.loaded.language.loose
+                self.scan.syntax.language.loose
             } else {
                 kind
             },
             symbol: scope.symbol.clone(),
             parent: scope.parent,
-            of_type: scope.of_type.clone(),
             ..Tile::default()
         }
     }
@@ -203,6 +200,7 @@ impl<'a> Layout<'a> {
                 doc: None,
                 parent: Some(owner),
                 of_type: None,
+                lists_members: false,
                 ..first.clone()
             };
             self.tiles.push(piece);
@@ -237,12 +235,10 @@ impl<'a> Layout<'a> {
             parent: scope.parent,
             symbol: tile.symbol.clone(),
             is_type: is_type(tile.kind),
-            of_type: None,
             pieces_of: None,
             depth: scope.depth + 1,
         };
-        if found.shape == Shape::QuietContainer && self.is_bare(members, span.start) {
-            inner.of_type = (tile.kind == "impl").then(|| tile.symbol.clone()).flatten();
+        if found.shape == Shape::Group && self.is_bare(members, span.start) {
             self.members(members, span, &inner);
             return;
         }
@@ -250,13 +246,15 @@ impl<'a> Layout<'a> {
         if found.shape == Shape::Leaf {
             inner.pieces_of = inner.parent;
         }
+        let mut tile = tile;
+        tile.lists_members = found.shape != Shape::Leaf;
         self.header(tile, header, span.start..header_end);
         if !members.is_empty() {
             self.members(members, header_end..span.end, &inner);
         }
     }
 
-    /// Tells whether a container's header is worth no chunk of its own.
+    /// Tells whether a group's opening is worth no chunk of its own.
     fn is_bare(&self, members: &[Atom<'_>], start: usize) -> bool {
         members
             .first()
@@ -276,6 +274,7 @@ impl<'a> Layout<'a> {
             if index > 0 {
                 piece.doc = None;
                 piece.of_type = None;
+                piece.lists_members = false;
                 piece.parent = Some(owner);
             }
             self.tiles.push(piece);
@@ -296,10 +295,8 @@ impl<'a> Layout<'a> {
         } else {
             found.kind
         };
-        let of_type = match (scope.parent, qualifier) {
-            (_, Some(qualifier)) => Some(self.qualify(scope, None, qualifier)),
-            _ => scope.of_type.clone(),
-        };
+        let of_type = qualifier.map(|qualifier| self.qualify(scope, None, qualifier));
+
         let comments = found.comments.iter();
         let comments = comments.filter_map(|span| source.get(span.clone()));
         Tile {
@@ -312,13 +309,15 @@ impl<'a> Layout<'a> {
             doc: described.doc.clone().or_else(|| text::doc(comments)),
             parent: scope.parent,
             of_type,
+            is_definition: true,
+            lists_members: false,
         }
     }
 
     fn qualify(&self, scope: &Scope, qualifier: Option<&str>, name: &str) -> String {
         let parts = [scope.symbol.as_deref(), qualifier, Some(name)];
         let parts: Vec<&str> = parts.into_iter().flatten().collect();
-        parts.join(self.scan.loaded.language.separator)
+        parts.join(self.scan.syntax.language.separator)
     }
 
     /// Returns the declaration, from after decorators to before the body.
@@ -337,7 +336,7 @@ impl<'a> Layout<'a> {
         let mut cursor = node.walk();
         let declaration = node
             .children(&mut cursor)
-            .find(|child| !matches!(self.scan.loaded.role(*child), Some(Role::Attribute)));
+            .find(|child| !matches!(self.scan.syntax.role(*child), Some(Role::Attribute)));
         declaration.map_or(node.start_byte(), |child| child.start_byte())
     }
 }

@@ -13,11 +13,12 @@ mod headings;
 mod layout;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use tree_sitter::{ParseOptions, Parser, Tree};
 
-use crate::language::Loaded;
+use crate::language::Syntax;
 
 /// One chunk of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) struct Piece {
     pub(crate) doc: Option<String>,
     /// Index of the enclosing piece.
     pub(crate) parent: Option<usize>,
+    /// Of a container: its members' signatures, one a line.
+    pub(crate) members: Option<String>,
 }
 
 /// A span of the file that becomes a chunk once its ends are trimmed.
@@ -47,9 +50,13 @@ struct Tile {
     doc: Option<String>,
     /// Index of the enclosing tile.
     parent: Option<usize>,
-    /// The symbol of the type that the tile belongs to, where that type has no chunk
-    /// around it: a method of an `impl`, or a Go method.
+    /// The symbol of the type that the tile belongs to, where that does not stand
+    /// around it: a Go method, or one of C++ that is defined outside of its class.
     of_type: Option<String>,
+    /// Whether it is a definition, or the first part of one.
+    is_definition: bool,
+    /// Whether its chunk lists the members that have it for a parent.
+    lists_members: bool,
 }
 
 /// Cuts a file into chunks of at most `limit` bytes along its syntax.
@@ -57,14 +64,14 @@ struct Tile {
 /// Returns `None` if the parser gave up, by its budget or because `stop` said so.
 pub(crate) fn by_syntax(
     source: &[u8],
-    loaded: &Loaded,
+    syntax: &Syntax,
     parser: &mut Parser,
     limit: usize,
     stop: &dyn Fn() -> bool,
 ) -> Option<Vec<Piece>> {
     let body = body_of(source);
     let tree = parse(source, parser, stop)?;
-    let tiles = layout::tiles(source, body, loaded, &tree, limit);
+    let tiles = layout::tiles(source, body, syntax, &tree, limit);
     Some(pieces(source, tiles, limit))
 }
 
@@ -132,6 +139,7 @@ fn parse(source: &[u8], parser: &mut Parser, stop: &dyn Fn() -> bool) -> Option<
 /// Trims tiles, cuts what is still too large, and numbers lines.
 fn pieces(source: &[u8], mut tiles: Vec<Tile>, limit: usize) -> Vec<Piece> {
     link_to_types(&mut tiles);
+    let members = members_of(&tiles);
     let lines = Lines::new(source);
     let mut pieces: Vec<Piece> = Vec::with_capacity(tiles.len());
     // Where the chunk of each tile begins in `pieces`; a blank tile has none.
@@ -159,6 +167,7 @@ fn pieces(source: &[u8], mut tiles: Vec<Tile>, limit: usize) -> Vec<Piece> {
                 signature: tile.signature.clone(),
                 doc: if is_first { tile.doc.clone() } else { None },
                 parent: None,
+                members: None,
             });
         }
         firsts.push(first);
@@ -169,7 +178,58 @@ fn pieces(source: &[u8], mut tiles: Vec<Tile>, limit: usize) -> Vec<Piece> {
             Parent::Piece(first) => Some(first),
         };
     }
+    for (tile, members) in members {
+        if let Some(piece) = firsts
+            .get(tile)
+            .copied()
+            .flatten()
+            .and_then(|first| pieces.get_mut(first))
+        {
+            let room = limit.saturating_sub(piece.bytes.len());
+            piece.members = outline(&members, room);
+        }
+    }
     pieces
+}
+
+/// Lists the signatures of each container's members, by the container's tile.
+fn members_of(tiles: &[Tile]) -> BTreeMap<usize, Vec<String>> {
+    let mut members: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for tile in tiles.iter().filter(|tile| tile.is_definition) {
+        let container = tile
+            .parent
+            .filter(|parent| tiles.get(*parent).is_some_and(|tile| tile.lists_members));
+        if let (Some(container), Some(signature)) = (container, &tile.signature) {
+            members
+                .entry(container)
+                .or_default()
+                .push(signature.clone());
+        }
+    }
+    members
+}
+
+/// Writes as many signatures as there is room for, and how many more there are.
+fn outline(signatures: &[String], room: usize) -> Option<String> {
+    let mut outline = String::new();
+    for (index, signature) in signatures.iter().enumerate() {
+        let rest = format!("\n    … {} more", signatures.len() - index);
+        let line = "\n    ".len() + signature.len();
+        let reserve = if index + 1 < signatures.len() {
+            rest.len()
+        } else {
+            0
+        };
+        if outline.len() + line + reserve > room {
+            if outline.len() + rest.len() <= room {
+                outline.push_str(&rest);
+            }
+            break;
+        }
+        outline.push_str("\n    ");
+        outline.push_str(signature);
+    }
+    (!outline.is_empty()).then_some(outline)
 }
 
 enum Parent {

@@ -1,25 +1,28 @@
 //! Chunks of small sources in every language, and what holds for any bytes at all.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use tree_sitter::Parser;
 
 use super::{Piece, by_lines, by_syntax};
-use crate::language::{Loaded, loaded};
+use crate::language::{Syntax, all};
 
 const LIMIT: usize = 1536;
 
-fn language(name: &str) -> &'static Loaded {
-    let found = loaded().iter().find(|loaded| loaded.language.name == name);
-    found.unwrap_or_else(|| panic!("no language {name}"))
+fn syntaxes() -> impl Iterator<Item = &'static Syntax> {
+    all().iter().filter_map(|loaded| loaded.syntax())
 }
 
 fn chunks(name: &str, source: &str, limit: usize) -> Vec<Piece> {
-    let loaded = language(name);
+    let found = syntaxes().find(|syntax| syntax.language.name == name);
+    let syntax = found.unwrap_or_else(|| panic!("no language {name}"));
     let mut parser = Parser::new();
-    parser.set_language(&loaded.grammar).unwrap();
-    by_syntax(source.as_bytes(), loaded, &mut parser, limit, &|| false).unwrap()
+    parser.set_language(&syntax.grammar).unwrap();
+    by_syntax(source.as_bytes(), syntax, &mut parser, limit, &|| false).unwrap()
 }
 
-/// Writes chunks as `kind symbol first-last`, a parent as its index.
+/// Writes chunks as `kind symbol first-last`, a parent as its index, members below.
 fn outline(pieces: &[Piece]) -> Vec<String> {
     pieces
         .iter()
@@ -28,156 +31,48 @@ fn outline(pieces: &[Piece]) -> Vec<String> {
             let (first, last) = piece.lines;
             let parent = piece.parent.map(|at| format!(" in {at}"));
             let parent = parent.unwrap_or_default();
-            format!("{} {symbol} {first}-{last}{parent}", piece.kind)
+            let members = piece.members.as_deref().unwrap_or_default();
+            format!("{} {symbol} {first}-{last}{parent}{members}", piece.kind)
         })
         .collect()
 }
 
-struct Case {
-    language: &'static str,
-    source: &'static str,
-    expected: &'static [&'static str],
+/// Returns the fixture of each language with a grammar, as (name, path, source).
+fn fixtures() -> Vec<(&'static str, PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    syntaxes()
+        .map(|syntax| {
+            let language = syntax.language;
+            let name = match language.extensions {
+                [extension, ..] => format!("{}.{extension}", language.name),
+                [] => language.file_names[0].to_owned(),
+            };
+            let path = folder.join(name);
+            let source = fs::read_to_string(&path);
+            let source = source.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (language.name, path, source)
+        })
+        .collect()
 }
 
-const CASES: &[Case] = &[
-    Case {
-        language: "rust",
-        source: include_str!("../../tests/fixtures/sample.rs"),
-        expected: &[
-            "import - 1-4",
-            "constant LIMITS 6-12",
-            "struct Index 14-19",
-            "method Index::open 21-26 in 2",
-            "method Index::len 28-32 in 2",
-            "trait Store 34-39",
-            "method Store::clear 41-44 in 5",
-            "macro square 46-50",
-            "function inner::deep 52-57",
-        ],
-    },
-    Case {
-        language: "python",
-        source: include_str!("../../tests/fixtures/sample.py"),
-        expected: &[
-            "block - 1-4",
-            "constant LIMIT 6-6",
-            "class Index 9-12",
-            "method Index.__init__ 14-15 in 2",
-            "method Index.open 17-20 in 2",
-            "function retry 23-30",
-        ],
-    },
-    Case {
-        language: "javascript",
-        source: include_str!("../../tests/fixtures/sample.js"),
-        expected: &[
-            "import - 1-2",
-            "function area 4-7",
-            "function double 9-9",
-            "class Index 11-12",
-            "method Index.constructor 13-15 in 3",
-            "method Index.find 16-19 in 3",
-            "function save 21-23",
-            "method Index.close 25-27 in 3",
-        ],
-    },
-    Case {
-        language: "typescript",
-        source: include_str!("../../tests/fixtures/sample.ts"),
-        expected: &[
-            "import - 1-1",
-            "interface Shape 3-6",
-            "type Id 8-8",
-            "enum Color 10-13",
-            "class Base 15-16",
-            "method Base.run 17-19 in 4",
-            "method Base.stop 21-25 in 4",
-            "function Geo.area 27-31",
-        ],
-    },
-    Case {
-        language: "tsx",
-        source: include_str!("../../tests/fixtures/sample.tsx"),
-        expected: &["import - 1-1", "function Button 3-5", "function App 7-9"],
-    },
-    Case {
-        language: "go",
-        source: include_str!("../../tests/fixtures/sample.go"),
-        expected: &[
-            "import - 1-6",
-            "struct Index 8-11",
-            "interface Opener 13-14",
-            "type Id 15-16",
-            "method Index.Open 18-21 in 1",
-            "function New 23-25",
-        ],
-    },
-    Case {
-        language: "java",
-        source: include_str!("../../tests/fixtures/sample.java"),
-        expected: &[
-            "import - 1-3",
-            "class Index 5-9",
-            "method Index.Index 11-13 in 1",
-            "method Index.size 15-18 in 1",
-            "enum Index.Kind 20-22 in 1",
-            "method Index.Kind.label 24-28 in 4",
-        ],
-    },
-    Case {
-        language: "c",
-        source: include_str!("../../tests/fixtures/sample.c"),
-        expected: &[
-            "import - 1-2",
-            "macro MAX 4-5",
-            "struct point 7-10",
-            "struct index_t 12-15",
-            "function add 17-20",
-        ],
-    },
-    Case {
-        language: "cpp",
-        source: include_str!("../../tests/fixtures/sample.cpp"),
-        expected: &[
-            "import - 1-2",
-            "class geo::Shape 4-8",
-            "method geo::Shape::area 9-13 in 1",
-            "function geo::twice 15-19",
-            "method geo::Shape::name 21-26 in 1",
-        ],
-    },
-    Case {
-        language: "markdown",
-        source: include_str!("../../tests/fixtures/sample.md"),
-        expected: &[
-            "text - 1-2",
-            "section Guide 4-9",
-            "section Guide > Install 11-17 in 1",
-            "section Guide > Use 19-22 in 1",
-        ],
-    },
-];
-
+/// Compares the chunks of each language's fixture with the snapshot beside it, which a
+/// person has read. `CS_BLESS=1` writes the snapshots anew, to be read again.
 #[test]
 fn every_language_is_cut_along_its_syntax() {
     let mut wrong = Vec::new();
-    for case in CASES {
-        let pieces = chunks(case.language, case.source, LIMIT);
-        check(case.source.as_bytes(), &pieces, LIMIT);
-        let outline = outline(&pieces);
-        if outline != case.expected {
-            wrong.push(format!("{}: {outline:#?}", case.language));
+    for (language, path, source) in fixtures() {
+        let pieces = chunks(language, &source, LIMIT);
+        check(source.as_bytes(), &pieces, LIMIT);
+        let snapshot = path.with_added_extension("chunks");
+        let outline = outline(&pieces).join("\n") + "\n";
+        if std::env::var_os("CS_BLESS").is_some() {
+            fs::write(&snapshot, &outline).unwrap();
+        }
+        if fs::read_to_string(&snapshot).ok().as_ref() != Some(&outline) {
+            wrong.push(format!("{}:\n{outline}", snapshot.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn every_row_of_the_table_has_a_case() {
-    for loaded in loaded() {
-        let name = loaded.language.name;
-        assert!(CASES.iter().any(|case| case.language == name), "{name}");
-    }
 }
 
 #[test]
@@ -269,20 +164,20 @@ fn any_bytes_are_covered_once() {
     .map(|text| text.as_bytes().to_vec())
     .into();
     sources.push(vec![0xff, 0xfe, b'a', 0x80, b'\n', 0xc3]);
-    for case in CASES {
-        let bytes = case.source.as_bytes();
-        sources.push(case.source.replace('\n', "\r\n").into_bytes());
+    for (_, _, source) in fixtures() {
+        let bytes = source.as_bytes();
+        sources.push(source.replace('\n', "\r\n").into_bytes());
         // Cut anywhere, which breaks brackets, strings and characters.
         sources.extend((1..16).map(|part| bytes[..bytes.len() * part / 16].to_vec()));
         sources.push(scrambled(bytes));
     }
-    for loaded in loaded() {
+    for syntax in syntaxes() {
         let mut parser = Parser::new();
-        parser.set_language(&loaded.grammar).unwrap();
+        parser.set_language(&syntax.grammar).unwrap();
         for source in &sources {
             for limit in [128, LIMIT] {
                 // Giving up is an answer too; such a file is cut by lines.
-                if let Some(pieces) = by_syntax(source, loaded, &mut parser, limit, &|| false) {
+                if let Some(pieces) = by_syntax(source, syntax, &mut parser, limit, &|| false) {
                     check(source, &pieces, limit);
                 }
             }

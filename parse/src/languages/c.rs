@@ -3,76 +3,95 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Described, Grammar, Outline, Role, Rule, Shape, Verdict, named, text, with_body,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, named, text,
+    with_body,
 };
 
 use Role::{Comment, Definition, Gathered, Transparent, Wrapper};
 
-pub(crate) const C: Grammar = Grammar {
-    load: || tree_sitter_c::LANGUAGE.into(),
-    outline: Outline::Definitions,
-    rules: &[
-        FUNCTION,
-        DECLARATION,
-        TYPEDEF,
-        ENUM,
-        UNION,
-        INCLUDE,
-        DEFINE,
-        MACRO,
-        IFDEF,
-        IF,
-        ELSE,
-        ELIF,
-        ELIFDEF,
-        LINKAGE,
-        DECLARATIONS,
-        COMMENT,
-        Rule::new(
-            "struct_specifier",
-            Definition(Shape::Leaf, "struct", with_body),
-        ),
-    ],
+pub(crate) static C: Language = Language {
+    name: "c",
+    extensions: &["c", "h"],
+    file_names: &[],
+    shebangs: &[],
+    separator: ".",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_c::LANGUAGE.into(),
+        outline: Outline::Definitions,
+        rules: &[
+            FUNCTION,
+            DECLARATION,
+            TYPEDEF,
+            ENUM,
+            UNION,
+            INCLUDE,
+            DEFINE,
+            MACRO,
+            IFDEF,
+            IF,
+            ELSE,
+            ELIF,
+            ELIFDEF,
+            LINKAGE,
+            DECLARATIONS,
+            COMMENT,
+            Rule::new(
+                "struct_specifier",
+                Definition(Shape::Leaf, "struct", with_body),
+            ),
+        ],
+    }),
 };
 
-pub(crate) const CPP: Grammar = Grammar {
-    load: || tree_sitter_cpp::LANGUAGE.into(),
-    outline: Outline::Definitions,
-    rules: &[
-        FUNCTION,
-        DECLARATION,
-        TYPEDEF,
-        ENUM,
-        UNION,
-        INCLUDE,
-        DEFINE,
-        MACRO,
-        IFDEF,
-        IF,
-        ELSE,
-        ELIF,
-        ELIFDEF,
-        LINKAGE,
-        DECLARATIONS,
-        COMMENT,
-        Rule::new(
-            "struct_specifier",
-            Definition(Shape::Container, "struct", with_body),
-        ),
-        Rule::new(
-            "class_specifier",
-            Definition(Shape::Container, "class", with_body),
-        ),
-        Rule::new(
-            "namespace_definition",
-            Definition(Shape::QuietContainer, "module", named),
-        ),
-        Rule::new("template_declaration", Wrapper),
-        Rule::new("alias_declaration", Definition(Shape::Leaf, "type", named)),
-        Rule::new("concept_definition", Definition(Shape::Leaf, "type", named)),
-        Rule::new("using_declaration", Gathered(Class::Import)),
-        Rule::new("namespace_alias_definition", Gathered(Class::Import)),
+pub(crate) static CPP: Language = Language {
+    name: "cpp",
+    extensions: &[
+        "cc", "cpp", "cxx", "c++", "hh", "hpp", "hxx", "h++", "ipp", "inl", "tpp", "cu", "cuh",
     ],
+    file_names: &[],
+    shebangs: &[],
+    separator: "::",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_cpp::LANGUAGE.into(),
+        outline: Outline::Definitions,
+        rules: &[
+            FUNCTION,
+            DECLARATION,
+            TYPEDEF,
+            ENUM,
+            UNION,
+            INCLUDE,
+            DEFINE,
+            MACRO,
+            IFDEF,
+            IF,
+            ELSE,
+            ELIF,
+            ELIFDEF,
+            LINKAGE,
+            DECLARATIONS,
+            COMMENT,
+            Rule::new(
+                "struct_specifier",
+                Definition(Shape::Container, "struct", with_body),
+            ),
+            Rule::new(
+                "class_specifier",
+                Definition(Shape::Container, "class", with_body),
+            ),
+            Rule::new(
+                "namespace_definition",
+                Definition(Shape::Container, "module", named),
+            ),
+            Rule::new("template_declaration", Wrapper),
+            Rule::new("alias_declaration", Definition(Shape::Leaf, "type", named)),
+            Rule::new("concept_definition", Definition(Shape::Leaf, "type", named)),
+            Rule::new("using_declaration", Gathered(Class::Import)),
+            Rule::new("namespace_alias_definition", Gathered(Class::Import)),
+        ],
+    }),
 };
 
 const FUNCTION: Rule = Rule::new(

@@ -3,33 +3,41 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Described, Grammar, Outline, Role, Rule, Shape, Verdict, named, text,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, named, text,
 };
 
 use Role::{Comment, Definition, Gathered, Transparent};
 
-pub(crate) const GRAMMAR: Grammar = Grammar {
-    load: || tree_sitter_go::LANGUAGE.into(),
-    outline: Outline::Definitions,
-    rules: &[
-        Rule::new(
-            "function_declaration",
-            Definition(Shape::Leaf, "function", named),
-        ),
-        Rule::new(
-            "method_declaration",
-            Definition(Shape::Leaf, "method", method),
-        ),
-        Rule::new("type_declaration", Definition(Shape::Leaf, "type", types)),
-        Rule::new("type_spec", Definition(Shape::Leaf, "type", type_spec)),
-        Rule::new("type_alias", Definition(Shape::Leaf, "type", named)),
-        Rule::new("const_declaration", Gathered(Class::Constant)),
-        Rule::new("var_declaration", Gathered(Class::Constant)),
-        Rule::new("import_declaration", Gathered(Class::Import)),
-        Rule::new("package_clause", Gathered(Class::Import)),
-        Rule::new("source_file", Transparent),
-        Rule::new("comment", Comment),
-    ],
+pub(crate) static LANGUAGE: Language = Language {
+    name: "go",
+    extensions: &["go"],
+    file_names: &[],
+    shebangs: &[],
+    separator: ".",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_go::LANGUAGE.into(),
+        outline: Outline::Definitions,
+        rules: &[
+            Rule::new(
+                "function_declaration",
+                Definition(Shape::Leaf, "function", named),
+            ),
+            Rule::new(
+                "method_declaration",
+                Definition(Shape::Leaf, "method", method),
+            ),
+            Rule::new("type_declaration", Definition(Shape::Leaf, "type", types)),
+            Rule::new("type_spec", Definition(Shape::Leaf, "type", type_spec)),
+            Rule::new("type_alias", Definition(Shape::Leaf, "type", named)),
+            Rule::new("const_declaration", Gathered(Class::Constant)),
+            Rule::new("var_declaration", Gathered(Class::Constant)),
+            Rule::new("import_declaration", Gathered(Class::Import)),
+            Rule::new("package_clause", Gathered(Class::Import)),
+            Rule::new("source_file", Transparent),
+            Rule::new("comment", Comment),
+        ],
+    }),
 };
 
 /// A method's symbol is `Type.Method`, after its receiver.
@@ -58,7 +66,7 @@ fn types<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         (Some(only), None) => type_spec(only, source),
         (None, _) => Verdict::Gathered(Class::Other),
         (Some(_), Some(_)) => Verdict::Is(Described {
-            shape: Some(Shape::QuietContainer),
+            shape: Some(Shape::Group),
             ..Described::default()
         }),
     }

@@ -3,43 +3,68 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Described, Grammar, Outline, Role, Rule, Shape, Verdict, named, text, with_body,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, named, text,
+    with_body,
 };
 
 use Role::{Attribute, Comment, Definition, Gathered, Wrapper};
 
-pub(crate) const JAVASCRIPT: Grammar = Grammar {
-    load: || tree_sitter_javascript::LANGUAGE.into(),
-    outline: Outline::Definitions,
-    rules: &[
-        FUNCTION,
-        GENERATOR,
-        CLASS,
-        METHOD,
-        LEXICAL,
-        VARIABLE,
-        ASSIGNMENT,
-        PAIR,
-        EXPORT,
-        STATEMENT,
-        IMPORT,
-        DECORATOR,
-        COMMENT,
-        Rule::new("field_definition", Definition(Shape::Leaf, "method", field)),
-        Rule::new("hash_bang_line", Gathered(Class::Comment)),
-    ],
+pub(crate) static JAVASCRIPT: Language = Language {
+    name: "javascript",
+    extensions: &["js", "mjs", "cjs", "jsx"],
+    file_names: &["Jakefile"],
+    shebangs: &["node", "nodejs"],
+    separator: ".",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_javascript::LANGUAGE.into(),
+        outline: Outline::Definitions,
+        rules: &[
+            FUNCTION,
+            GENERATOR,
+            CLASS,
+            METHOD,
+            LEXICAL,
+            VARIABLE,
+            ASSIGNMENT,
+            PAIR,
+            EXPORT,
+            STATEMENT,
+            IMPORT,
+            DECORATOR,
+            COMMENT,
+            Rule::new("field_definition", Definition(Shape::Leaf, "method", field)),
+            Rule::new("hash_bang_line", Gathered(Class::Comment)),
+        ],
+    }),
 };
 
-pub(crate) const TYPESCRIPT: Grammar = Grammar {
-    load: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
-    outline: Outline::Definitions,
-    rules: TYPESCRIPT_RULES,
+pub(crate) static TYPESCRIPT: Language = Language {
+    name: "typescript",
+    extensions: &["ts", "mts", "cts"],
+    file_names: &[],
+    shebangs: &["deno", "ts-node", "tsx"],
+    separator: ".",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
+        outline: Outline::Definitions,
+        rules: TYPESCRIPT_RULES,
+    }),
 };
 
-pub(crate) const TSX: Grammar = Grammar {
-    load: || tree_sitter_typescript::LANGUAGE_TSX.into(),
-    outline: Outline::Definitions,
-    rules: TYPESCRIPT_RULES,
+pub(crate) static TSX: Language = Language {
+    name: "tsx",
+    extensions: &["tsx"],
+    file_names: &[],
+    shebangs: &[],
+    separator: ".",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_typescript::LANGUAGE_TSX.into(),
+        outline: Outline::Definitions,
+        rules: TYPESCRIPT_RULES,
+    }),
 };
 
 const TYPESCRIPT_RULES: &[Rule] = &[
@@ -75,12 +100,9 @@ const TYPESCRIPT_RULES: &[Rule] = &[
     Rule::new("enum_declaration", Definition(Shape::Leaf, "enum", named)),
     Rule::new(
         "internal_module",
-        Definition(Shape::QuietContainer, "module", with_body),
+        Definition(Shape::Container, "module", with_body),
     ),
-    Rule::new(
-        "module",
-        Definition(Shape::QuietContainer, "module", with_body),
-    ),
+    Rule::new("module", Definition(Shape::Container, "module", with_body)),
     Rule::new("ambient_declaration", Wrapper),
     Rule::new("import_alias", Gathered(Class::Import)),
     Rule::new("hash_bang_line", Gathered(Class::Comment)),

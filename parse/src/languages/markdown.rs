@@ -2,21 +2,31 @@
 
 use tree_sitter::Node;
 
-use crate::language::{Described, Grammar, Outline, Role, Rule, Shape, Verdict, text};
+use crate::language::{
+    Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, text,
+};
 
 use Role::{Definition, Transparent};
 
-pub(crate) const GRAMMAR: Grammar = Grammar {
-    load: || tree_sitter_md::LANGUAGE.into(),
-    outline: Outline::Headings,
-    rules: &[
-        Rule::new("atx_heading", Definition(Shape::Leaf, "section", heading)),
-        Rule::new(
-            "setext_heading",
-            Definition(Shape::Leaf, "section", heading),
-        ),
-        Rule::new("section", Transparent),
-    ],
+pub(crate) static LANGUAGE: Language = Language {
+    name: "markdown",
+    extensions: &["md", "markdown", "mdown", "mkd"],
+    file_names: &[],
+    shebangs: &[],
+    separator: " > ",
+    loose: "text",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_md::LANGUAGE.into(),
+        outline: Outline::Headings,
+        rules: &[
+            Rule::new("atx_heading", Definition(Shape::Leaf, "section", heading)),
+            Rule::new(
+                "setext_heading",
+                Definition(Shape::Leaf, "section", heading),
+            ),
+            Rule::new("section", Transparent),
+        ],
+    }),
 };
 
 fn heading<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {

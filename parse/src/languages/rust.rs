@@ -3,45 +3,51 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Described, Grammar, Outline, Role, Rule, Shape, Verdict, named, text, with_body,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, named, text,
+    with_body,
 };
 
 use Role::{Attribute, Comment, Definition, Gathered, Transparent, Wrapper};
 
-pub(crate) const GRAMMAR: Grammar = Grammar {
-    load: || tree_sitter_rust::LANGUAGE.into(),
-    outline: Outline::Definitions,
-    rules: &[
-        Rule::new("function_item", Definition(Shape::Leaf, "function", named)),
-        Rule::new("struct_item", Definition(Shape::Leaf, "struct", structure)),
-        Rule::new("union_item", Definition(Shape::Leaf, "union", named)),
-        Rule::new("enum_item", Definition(Shape::Leaf, "enum", named)),
-        Rule::new("type_item", Definition(Shape::Leaf, "type", alias)),
-        Rule::new(
-            "macro_definition",
-            Definition(Shape::Leaf, "macro", macro_rules),
-        ),
-        Rule::new("trait_item", Definition(Shape::Container, "trait", named)),
-        Rule::new(
-            "impl_item",
-            Definition(Shape::QuietContainer, "impl", implementation),
-        ),
-        Rule::new(
-            "mod_item",
-            Definition(Shape::QuietContainer, "module", module),
-        ),
-        Rule::new("foreign_mod_item", Transparent),
-        Rule::new("declaration_list", Transparent),
-        Rule::new("expression_statement", Wrapper),
-        Rule::new("use_declaration", Gathered(Class::Import)),
-        Rule::new("extern_crate_declaration", Gathered(Class::Import)),
-        Rule::new("const_item", Gathered(Class::Constant)),
-        Rule::new("static_item", Gathered(Class::Constant)),
-        Rule::new("attribute_item", Attribute),
-        Rule::new("inner_attribute_item", Gathered(Class::Comment)),
-        Rule::new("line_comment", Comment),
-        Rule::new("block_comment", Comment),
-    ],
+pub(crate) static LANGUAGE: Language = Language {
+    name: "rust",
+    extensions: &["rs"],
+    file_names: &[],
+    shebangs: &["rust-script"],
+    separator: "::",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_rust::LANGUAGE.into(),
+        outline: Outline::Definitions,
+        rules: &[
+            Rule::new("function_item", Definition(Shape::Leaf, "function", named)),
+            Rule::new("struct_item", Definition(Shape::Leaf, "struct", structure)),
+            Rule::new("union_item", Definition(Shape::Leaf, "union", named)),
+            Rule::new("enum_item", Definition(Shape::Leaf, "enum", named)),
+            Rule::new("type_item", Definition(Shape::Leaf, "type", alias)),
+            Rule::new(
+                "macro_definition",
+                Definition(Shape::Leaf, "macro", macro_rules),
+            ),
+            Rule::new("trait_item", Definition(Shape::Container, "trait", named)),
+            Rule::new(
+                "impl_item",
+                Definition(Shape::Container, "impl", implementation),
+            ),
+            Rule::new("mod_item", Definition(Shape::Container, "module", module)),
+            Rule::new("foreign_mod_item", Transparent),
+            Rule::new("declaration_list", Transparent),
+            Rule::new("expression_statement", Wrapper),
+            Rule::new("use_declaration", Gathered(Class::Import)),
+            Rule::new("extern_crate_declaration", Gathered(Class::Import)),
+            Rule::new("const_item", Gathered(Class::Constant)),
+            Rule::new("static_item", Gathered(Class::Constant)),
+            Rule::new("attribute_item", Attribute),
+            Rule::new("inner_attribute_item", Gathered(Class::Comment)),
+            Rule::new("line_comment", Comment),
+            Rule::new("block_comment", Comment),
+        ],
+    }),
 };
 
 /// A tuple struct's fields belong to its declaration.
