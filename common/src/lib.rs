@@ -8,6 +8,7 @@
 pub mod document;
 mod error;
 mod jsonl;
+pub mod manifest;
 pub mod metadata;
 mod pipe;
 pub mod progress;

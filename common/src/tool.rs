@@ -87,17 +87,82 @@ where
     }
 }
 
+/// In the provenance entry of the stage that parsed: 32 hex digits over all that decides how a
+/// file is cut. A store keeps it with each file.
+pub const SETTINGS: &str = "settings";
+
+/// In the same entry: how much of its repositories a stream brings, a [`Scope`]'s name.
+pub const SCOPE: &str = "scope";
+
+/// How much of its repositories a stream brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything: what a store has besides is gone.
+    Whole,
+    /// Everything, because nothing was known of what a store has, although that was asked for: a
+    /// store forgets the rest without being told.
+    Anew,
+    /// What changed since a store was written.
+    Changes,
+    /// Some files.
+    Part,
+}
+
+impl Scope {
+    /// Returns the scope's name in a stream's metadata.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Anew => "anew",
+            Self::Changes => "changes",
+            Self::Part => "part",
+        }
+    }
+
+    /// Returns what the stage that parsed says of its stream, if it says it.
+    pub fn of(chain: &[Stage]) -> Option<Self> {
+        let name = chain.first()?.extra.get(SCOPE)?.as_str()?;
+        let all = [Self::Whole, Self::Anew, Self::Changes, Self::Part];
+        all.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
 /// Returns the provenance entry of the running process, to be put into a stream's metadata.
+///
+/// Its arguments are those that have to do with the result: how many threads there were and
+/// what was printed have not.
 pub fn stage(tool: &str, version: &str) -> Stage {
     Stage {
         tool: tool.to_owned(),
         version: version.to_owned(),
-        args: std::env::args_os()
-            .skip(1)
-            .map(|arg| arg.to_string_lossy().into_owned())
-            .collect(),
+        args: telling(
+            std::env::args_os()
+                .skip(1)
+                .map(|arg| arg.to_string_lossy().into_owned()),
+        ),
         extra: serde_json::Map::new(),
     }
+}
+
+/// Leaves out of arguments as typed what does not change a tool's output.
+fn telling(mut args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    while let Some(arg) = args.next() {
+        let is_log = matches!(arg.as_str(), "--quiet" | "--verbose")
+            || (arg.starts_with('-')
+                && arg.len() > 1
+                && arg.chars().skip(1).all(|flag| matches!(flag, 'q' | 'v')));
+        if arg == "-j" || arg == "--threads" {
+            args.next();
+        } else if arg == "--" {
+            kept.push(arg);
+            kept.extend(args);
+            break;
+        } else if !is_log && !arg.starts_with("-j") && !arg.starts_with("--threads=") {
+            kept.push(arg);
+        }
+    }
+    kept
 }
 
 fn usage(name: &str, error: &clap::Error) -> ExitCode {
@@ -194,6 +259,13 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn arguments_that_change_nothing_are_not_told() {
+        let typed = "-j2 repo -qv --threads 3 --repo-name x -j 4 --threads=5 --quiet -- -j1";
+        let kept = telling(typed.split(' ').map(str::to_owned));
+        assert_eq!(kept, ["repo", "--repo-name", "x", "--", "-j1"]);
+    }
 
     #[test]
     fn a_chain_names_every_cause_once() {

@@ -1,30 +1,53 @@
 //! Turns one file into the rows of its chunks: reading, hashing, decoding.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use blake3::Hasher;
 use cs_common::document::{content_hash, hex32};
-use log::debug;
 use tree_sitter::Parser;
 
 use crate::chunk::{self, Piece};
 use crate::detect::detect;
 use crate::language::Loaded;
-use crate::walk::{self, Entry};
+use crate::left_out::{self, Reason};
+use crate::since::Stored;
+use crate::walk::{self, Entry, Filter};
 
 /// What the chunks depend on, apart from the files.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Name of the repository in the stream.
-    pub(crate) repo: String,
+    /// Names of the repositories in the stream, by root.
+    pub(crate) repos: Vec<String>,
     /// Largest chunk in bytes.
     pub(crate) max_chunk_bytes: usize,
-    /// Largest file in bytes.
-    pub(crate) max_file_bytes: u64,
+    /// Which files are wanted, as far as their text tells.
+    pub(crate) filter: Filter,
+    /// Roots whose files were named, and are taken whatever they hold.
+    pub(crate) named: Vec<bool>,
+}
+
+impl Settings {
+    /// Returns 32 hex digits over all that decides how a file is cut.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hasher = Hasher::new();
+        hasher.update(env!("CS_PARSE_RULES").as_bytes());
+        hasher.update(&self.max_chunk_bytes.to_le_bytes());
+        hex32(hasher.finalize())
+    }
+}
+
+/// What became of a file that was read.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Parsed(Parsed),
+    /// It is what the store has.
+    Unchanged,
+    LeftOut(Reason),
 }
 
 /// A parsed file, ready to be written.
@@ -35,6 +58,8 @@ pub(crate) struct Parsed {
     pub(crate) size: u64,
     pub(crate) mtime_ns: Option<i64>,
     pub(crate) chunks: Vec<ParsedChunk>,
+    /// Why a file of a language with a grammar was cut by lines, if it was.
+    pub(crate) by_lines: Option<&'static str>,
 }
 
 /// A chunk with its text and identity.
@@ -46,70 +71,141 @@ pub(crate) struct ParsedChunk {
     pub(crate) content: String,
 }
 
-/// Why a listed file has no chunks.
+/// Why a listed file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unread {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("grew beyond --max-file-bytes {0} while it was read")]
+    #[error("grew beyond --max-file-size {0} while it was read")]
     Grew(u64),
-    /// Binary after all; nothing to tell anyone.
-    #[error("binary, left out")]
-    Binary,
 }
 
 /// Reads and cuts a file; `stop` makes it give up early.
 pub(crate) fn parse(
     entry: &Entry,
+    stored: Option<&Stored>,
     settings: &Settings,
     stop: &dyn Fn() -> bool,
-) -> Result<Parsed, Unread> {
-    let (bytes, mtime_ns) = read(&entry.file, settings.max_file_bytes)?;
-    if walk::is_binary(&bytes) {
-        return Err(Unread::Binary);
+) -> Result<Outcome, Unread> {
+    let (bytes, mtime_ns) = read(&entry.file, settings.filter.max_file_size)?;
+    if is_binary(&bytes) {
+        return Ok(Outcome::LeftOut(Reason::Binary));
     }
     let language = detect(&entry.file, &bytes);
-    let pieces = cut(
-        &entry.path,
-        &bytes,
-        language,
-        settings.max_chunk_bytes,
-        stop,
-    );
-    Ok(Parsed {
-        language: language.map(|row| row.language.name),
-        hash: hex32(blake3::hash(&bytes)),
+    let name = language.map(|row| row.language.name);
+    let named = settings.named.get(entry.root).copied().unwrap_or_default();
+    if !settings.filter.wants(name) {
+        return Ok(Outcome::LeftOut(Reason::OtherLanguage));
+    }
+    if !settings.filter.generated
+        && !named
+        && let Some(reason) = left_out::by_text(&bytes, name)
+    {
+        return Ok(Outcome::LeftOut(reason));
+    }
+    let hash = hex32(blake3::hash(&bytes));
+    if stored.is_some_and(|stored| stored.hash.as_deref() == Some(&hash)) {
+        return Ok(Outcome::Unchanged);
+    }
+    let (pieces, by_lines) = cut(&bytes, language, settings.max_chunk_bytes, stop);
+    let repo = settings.repos.get(entry.root).map_or("", String::as_str);
+    Ok(Outcome::Parsed(Parsed {
+        language: name,
+        hash,
         size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         mtime_ns,
         chunks: pieces
             .into_iter()
-            .map(|piece| identify(piece, &bytes, entry, settings))
+            .map(|piece| identify(piece, &bytes, repo, &entry.path))
             .collect(),
-    })
+        by_lines,
+    }))
 }
 
+/// How much of a file is looked at to tell text from binary data.
+const SNIFF: usize = 8 * 1024;
+
+/// Tells whether bytes from the start of a file are binary data.
+fn is_binary(bytes: &[u8]) -> bool {
+    bytes
+        .get(..bytes.len().min(SNIFF))
+        .is_some_and(|head| head.contains(&0))
+}
+
+/// Tells whether a file is binary data; one that cannot be read is none.
+pub(crate) fn starts_binary(path: &Path) -> bool {
+    let mut head = Vec::with_capacity(SNIFF);
+    File::open(path)
+        .and_then(|mut file| read_up_to(&mut file, SNIFF, &mut head))
+        .is_ok_and(|()| is_binary(&head))
+}
+
+/// How often a file is read again that changes meanwhile.
+const READS: usize = 3;
+
 /// Reads a file and its modification time, in nanoseconds since 1970.
+///
+/// The time is `None` where it does not tell this state of the file from a later one.
 fn read(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Option<i64>), Unread> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    let mtime_ns =
-        metadata
-            .modified()
-            .ok()
-            .and_then(|time| match time.duration_since(UNIX_EPOCH) {
-                Ok(after) => i64::try_from(after.as_nanos()).ok(),
-                Err(before) => i64::try_from(before.duration().as_nanos())
-                    .ok()
-                    .map(|nanoseconds| -nanoseconds),
-            });
-    let size = usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(size.saturating_add(1));
-    file.take(max_bytes.saturating_add(1))
-        .read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max_bytes {
-        return Err(Unread::Grew(max_bytes));
+    let mut bytes = Vec::new();
+    for _ in 0..READS {
+        let mut file = File::open(path)?;
+        let before = file.metadata()?;
+        let settled = settle(&before);
+        let size = usize::try_from(before.len().min(max_bytes)).unwrap_or(0);
+        bytes.clear();
+        bytes.reserve_exact(size.saturating_add(1));
+        // What is no text is of no use, however long it is.
+        read_up_to(&mut file, SNIFF, &mut bytes)?;
+        if is_binary(&bytes) {
+            return Ok((bytes, None));
+        }
+        let rest = max_bytes.saturating_add(1);
+        let rest = rest.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        file.by_ref().take(rest).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max_bytes {
+            return Err(Unread::Grew(max_bytes));
+        }
+        let after = file.metadata()?;
+        let mtime_ns = walk::mtime_ns(&before);
+        if before.len() == after.len() && mtime_ns == walk::mtime_ns(&after) {
+            return Ok((bytes, mtime_ns.filter(|_| settled)));
+        }
     }
-    Ok((bytes, mtime_ns))
+    Ok((bytes, None))
+}
+
+fn read_up_to(file: &mut File, limit: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(bytes).map(drop)
+}
+
+/// A tick of a file system's clock that counts finer than in seconds, with a margin: Linux
+/// takes times from its timer, which ticks a hundred times a second or more often.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The same for a clock that counts in seconds.
+const COARSE_TICK: Duration = Duration::from_secs(2);
+
+/// Waits until a change to the file would change its modification time, too.
+///
+/// A file written within the clock's last tick could change once more without a trace in its
+/// time. Returns false for a time that lies in the future, which cannot be waited for.
+fn settle(metadata: &Metadata) -> bool {
+    let Ok(mtime) = metadata.modified() else {
+        return false;
+    };
+    let whole_seconds = walk::mtime_ns(metadata).is_some_and(|time| time % 1_000_000_000 == 0);
+    let tick = if whole_seconds { COARSE_TICK } else { TICK };
+    match SystemTime::now().duration_since(mtime) {
+        Ok(age) => {
+            if age < tick {
+                std::thread::sleep(tick - age);
+            }
+            true
+        }
+        Err(_) => false,
+    }
 }
 
 thread_local! {
@@ -117,27 +213,46 @@ thread_local! {
     static PARSER: RefCell<Parser> = RefCell::new(Parser::new());
 }
 
-fn cut(
-    path: &str,
+/// Bytes of a file above which its syntax is not asked: a tree takes some ten times the
+/// memory of its text, and such files are data.
+const SYNTAX_BYTES: usize = 8 << 20;
+
+/// Bytes of a file from which it is parsed while no other such file is: the trees of dense ones
+/// take up to 140 MB, and there may be many threads.
+const LARGE_BYTES: usize = 128 << 10;
+
+static ONE_LARGE: Mutex<()> = Mutex::new(());
+
+/// Cuts a file, and says why it was cut by lines although its language has a grammar.
+pub(crate) fn cut(
     bytes: &[u8],
     language: Option<&'static Loaded>,
     limit: usize,
     stop: &dyn Fn() -> bool,
-) -> Vec<Piece> {
+) -> (Vec<Piece>, Option<&'static str>) {
     let Some(syntax) = language.and_then(Loaded::syntax) else {
-        return chunk::by_lines(bytes, limit);
+        return (chunk::by_lines(bytes, limit), None);
     };
+    if bytes.len() > SYNTAX_BYTES {
+        let cause = "too large to be parsed, cut by lines";
+        return (chunk::by_lines(bytes, limit), Some(cause));
+    }
+    let large = bytes.len() >= LARGE_BYTES;
+    let _turn = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let by_syntax = PARSER.with_borrow_mut(|parser| {
         parser.set_language(&syntax.grammar).ok()?;
         chunk::by_syntax(bytes, syntax, parser, limit, stop)
     });
-    by_syntax.unwrap_or_else(|| {
-        debug!("{path}: beyond the parser's budget, cut by lines");
-        chunk::by_lines(bytes, limit)
-    })
+    match by_syntax {
+        Some(pieces) => (pieces, None),
+        None => {
+            let cause = "takes the parser too long, cut by lines";
+            (chunk::by_lines(bytes, limit), Some(cause))
+        }
+    }
 }
 
-fn identify(piece: Piece, bytes: &[u8], entry: &Entry, settings: &Settings) -> ParsedChunk {
+fn identify(piece: Piece, bytes: &[u8], repo: &str, path: &str) -> ParsedChunk {
     let raw = bytes.get(piece.bytes.clone()).unwrap_or_default();
     let mut content = String::from_utf8_lossy(raw).into_owned();
     if let Some(members) = &piece.members {
@@ -149,15 +264,15 @@ fn identify(piece: Piece, bytes: &[u8], entry: &Entry, settings: &Settings) -> P
         hasher.update(&bytes.len().to_le_bytes());
         hasher.update(bytes);
     };
-    part(settings.repo.as_bytes());
-    part(entry.path.as_bytes());
+    part(repo.as_bytes());
+    part(path.as_bytes());
     part(piece.kind.as_bytes());
     part(&piece.bytes.start.to_le_bytes());
     part(&piece.bytes.end.to_le_bytes());
     part(content.as_bytes());
     ParsedChunk {
         id: hex32(hasher.finalize()),
-        content_hash: content_hash(&entry.path, piece.symbol.as_deref(), &content),
+        content_hash: content_hash(path, piece.symbol.as_deref(), &content),
         piece,
         content,
     }

@@ -362,28 +362,6 @@ pub(crate) fn all() -> &'static [Loaded] {
     &ALL
 }
 
-/// Returns 32 hex digits that change whenever a grammar does.
-///
-/// A grammar crate's version cannot be asked for; its node kinds and tables can.
-pub(crate) fn fingerprint() -> String {
-    let mut hasher = blake3::Hasher::new();
-    for (language, rules) in TABLE
-        .iter()
-        .filter_map(|language| Some((language, language.grammar()?)))
-    {
-        let grammar = (rules.load)();
-        hasher.update(language.name.as_bytes());
-        hasher.update(&grammar.abi_version().to_le_bytes());
-        hasher.update(&grammar.parse_state_count().to_le_bytes());
-        for id in 0..u16::try_from(grammar.node_kind_count()).unwrap_or(u16::MAX) {
-            let kind = grammar.node_kind_for_id(id).unwrap_or_default();
-            hasher.update(kind.as_bytes());
-            hasher.update(&[0]);
-        }
-    }
-    cs_common::document::hex32(hasher.finalize())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,8 @@
 //! of the writer waits: the output pipe is the only queue, and what is held between a
 //! slow file and the fast ones after it is bounded by [`AHEAD`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,11 +17,13 @@ use cs_common::stream::StreamWriter;
 use log::{debug, warn};
 
 use crate::Error;
-use crate::file::{self, Parsed, Settings, Unread};
+use crate::file::{self, Outcome, Parsed, Settings, Unread};
+use crate::left_out::Reason;
+use crate::since::Job;
 use crate::walk::Entry;
 
 /// Bytes of files that may be parsed or waiting at a time, beyond one file.
-const AHEAD: u64 = 32 << 20;
+const AHEAD: u64 = 8 << 20;
 
 /// What an entry counts for besides its bytes, so that empty files are bounded too.
 const ENTRY_WEIGHT: u64 = 1024;
@@ -42,15 +45,23 @@ pub(crate) struct Summary {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
     pub(crate) chunks: u64,
+    /// Files of which a store is told to forget all.
+    pub(crate) deleted: u64,
+    /// Files that were read and found as they were.
+    pub(crate) unchanged: u64,
     /// Files that could not be read.
     pub(crate) unread: usize,
+    /// Files of a language with a grammar that were cut by lines.
+    pub(crate) by_lines: usize,
+    /// Files left out for what their text says.
+    pub(crate) left_out: BTreeMap<Reason, usize>,
 }
 
-type Parcel = (usize, Result<Parsed, Unread>);
+type Parcel = (usize, Result<Outcome, Unread>);
 
-/// Parses the entries on `threads` threads and writes and seals the stream.
+/// Does the jobs on `threads` threads and writes and seals the stream.
 pub(crate) fn run(
-    entries: &[Entry],
+    jobs: &[Job],
     settings: &Settings,
     threads: usize,
     sink: Sink,
@@ -61,19 +72,19 @@ pub(crate) fn run(
         .thread_name(|index| format!("parse-{index}"))
         .build()
         .map_err(|source| Error::Threads { threads, source })?;
-    let window = Window::new(entries);
+    let window = Window::new(jobs);
     let next = AtomicUsize::new(0);
     pool.in_place_scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..threads {
             let sender = sender.clone();
             let (window, next) = (&window, &next);
-            scope.spawn(move |_| work(entries, settings, window, next, &sender));
+            scope.spawn(move |_| work(jobs, settings, window, next, &sender));
         }
         drop(sender);
         let _guard = CloseOnPanic(&window);
         let output = Output {
-            entries,
+            jobs,
             settings,
             sink,
             batch: BatchBuilder::default(),
@@ -86,9 +97,9 @@ pub(crate) fn run(
     })
 }
 
-/// Parses entries until there are none left or nobody wants them.
+/// Does jobs until there are none left or nobody wants them.
 fn work(
-    entries: &[Entry],
+    jobs: &[Job],
     settings: &Settings,
     window: &Window,
     next: &AtomicUsize,
@@ -97,21 +108,24 @@ fn work(
     let _guard = CloseOnPanic(window);
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(entry) = entries.get(index) else {
+        let Some(job) = jobs.get(index) else {
             break;
+        };
+        let Job::File { entry, stored } = job else {
+            continue;
         };
         if !window.wait_for(index) {
             break;
         }
-        let parsed = file::parse(entry, settings, &|| window.is_closed());
-        if sender.send((index, parsed)).is_err() {
+        let outcome = file::parse(entry, stored.as_ref(), settings, &|| window.is_closed());
+        if sender.send((index, outcome)).is_err() {
             break;
         }
     }
 }
 
 struct Output<'a> {
-    entries: &'a [Entry],
+    jobs: &'a [Job],
     settings: &'a Settings,
     sink: Sink,
     batch: BatchBuilder,
@@ -121,25 +135,34 @@ struct Output<'a> {
 impl Output<'_> {
     /// Writes the parcels in order as they come, old rows even if none come, and the seal.
     fn write_all(mut self, receiver: &Receiver<Parcel>, window: &Window) -> Result<Summary, Error> {
-        let mut early: HashMap<usize, Result<Parsed, Unread>> = HashMap::new();
+        let mut early: HashMap<usize, Result<Outcome, Unread>> = HashMap::new();
         let mut index = 0;
-        while index < self.entries.len() {
+        loop {
+            while let Some(job) = self.jobs.get(index) {
+                match job {
+                    Job::Gone { .. } => self.delete(job)?,
+                    Job::File { entry, stored } => match early.remove(&index) {
+                        Some(outcome) => self.file(job, entry, stored.is_some(), outcome)?,
+                        None => break,
+                    },
+                }
+                index += 1;
+                window.advance(index);
+            }
+            if index == self.jobs.len() {
+                break;
+            }
             let received = match self.batch.time_left() {
                 Some(time) => receiver.recv_timeout(time),
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match received {
-                Ok((number, parsed)) => {
-                    early.insert(number, parsed);
+                Ok((number, outcome)) => {
+                    early.insert(number, outcome);
                 }
                 Err(RecvTimeoutError::Timeout) => self.flush()?,
                 // A worker panicked: no seal, and the scope passes its panic on.
                 Err(RecvTimeoutError::Disconnected) => return Ok(self.summary),
-            }
-            while let Some(parsed) = early.remove(&index) {
-                self.file(index, parsed)?;
-                index += 1;
-                window.advance(index);
             }
         }
         self.flush()?;
@@ -147,27 +170,61 @@ impl Output<'_> {
         Ok(self.summary)
     }
 
-    fn file(&mut self, index: usize, parsed: Result<Parsed, Unread>) -> Result<(), Error> {
-        let Some(entry) = self.entries.get(index) else {
-            return Ok(());
-        };
-        match parsed {
-            Ok(parsed) => self.chunks(entry, &parsed),
-            Err(cause @ Unread::Binary) => {
-                debug!("{}: {cause}", entry.path);
+    fn delete(&mut self, job: &Job) -> Result<(), Error> {
+        let (root, path) = job.key();
+        let repo = self.settings.repos.get(root).map_or("", String::as_str);
+        self.batch.delete(repo, path);
+        self.summary.deleted += 1;
+        self.flush_if_due()
+    }
+
+    fn file(
+        &mut self,
+        job: &Job,
+        entry: &Entry,
+        is_stored: bool,
+        outcome: Result<Outcome, Unread>,
+    ) -> Result<(), Error> {
+        match outcome {
+            Ok(Outcome::Parsed(parsed)) => {
+                if is_stored {
+                    self.delete(job)?;
+                    // It is not gone, it is replaced.
+                    self.summary.deleted -= 1;
+                }
+                if let Some(cause) = parsed.by_lines {
+                    warn!("{}: {cause}", entry.path);
+                    self.summary.by_lines += 1;
+                }
+                self.chunks(entry, &parsed)
+            }
+            Ok(Outcome::Unchanged) => {
+                self.summary.unchanged += 1;
                 Ok(())
+            }
+            Ok(Outcome::LeftOut(reason)) => {
+                debug!("{}: {reason}, left out", entry.path);
+                *self.summary.left_out.entry(reason).or_default() += 1;
+                if is_stored { self.delete(job) } else { Ok(()) }
             }
             Err(cause) => {
                 warn!("{}: {cause}", entry.path);
                 self.summary.unread += 1;
-                Ok(())
+                match cause {
+                    Unread::Io(error) if error.kind() == io::ErrorKind::NotFound && is_stored => {
+                        self.delete(job)
+                    }
+                    // What a store has of it may still be right.
+                    _ => Ok(()),
+                }
             }
         }
     }
 
     fn chunks(&mut self, entry: &Entry, parsed: &Parsed) -> Result<(), Error> {
+        let repos = &self.settings.repos;
         let info = FileInfo {
-            repo: &self.settings.repo,
+            repo: repos.get(entry.root).map_or("", String::as_str),
             path: &entry.path,
             project: entry.project.as_deref(),
             language: parsed.language,
@@ -197,14 +254,19 @@ impl Output<'_> {
                 },
             );
             self.summary.chunks += 1;
-            if self.batch.is_due() {
-                self.flush()?;
-            }
+            self.flush_if_due()?;
         }
         self.summary.files += 1;
         self.summary.bytes += parsed.size;
         if let Some(progress) = &self.sink.progress {
             progress.update(self.summary.files, self.summary.chunks);
+        }
+        Ok(())
+    }
+
+    fn flush_if_due(&mut self) -> Result<(), Error> {
+        if self.batch.is_due() {
+            self.flush()?;
         }
         Ok(())
     }
@@ -229,12 +291,12 @@ struct Window {
 }
 
 impl Window {
-    fn new(entries: &[Entry]) -> Self {
-        let mut before = Vec::with_capacity(entries.len() + 1);
+    fn new(jobs: &[Job]) -> Self {
+        let mut before = Vec::with_capacity(jobs.len() + 1);
         let mut sum = 0;
         before.push(sum);
-        for entry in entries {
-            sum += entry.size + ENTRY_WEIGHT;
+        for job in jobs {
+            sum += job.size() + ENTRY_WEIGHT;
             before.push(sum);
         }
         Window {
@@ -305,6 +367,7 @@ mod tests {
     use cs_common::stream::Format;
 
     use super::*;
+    use crate::walk::Filter;
 
     /// A sink that can be looked at afterwards, and that closes after some bytes.
     #[derive(Clone)]
@@ -328,11 +391,7 @@ mod tests {
         }
     }
 
-    fn parse(
-        entries: &[Entry],
-        threads: usize,
-        capacity: usize,
-    ) -> (Result<Summary, Error>, String) {
+    fn parse(jobs: &[Job], threads: usize, capacity: usize) -> (Result<Summary, Error>, String) {
         let sink = Shared {
             bytes: Arc::default(),
             capacity,
@@ -341,21 +400,22 @@ mod tests {
         let boxed = Box::new(sink.clone());
         let writer = StreamWriter::new(Format::Jsonl, &schema, boxed).unwrap();
         let settings = Settings {
-            repo: "r".to_owned(),
+            repos: vec!["r".to_owned()],
             max_chunk_bytes: 512,
-            max_file_bytes: 1 << 20,
+            filter: filter(),
+            named: vec![false],
         };
         let sink_of = Sink {
             writer,
             progress: None,
         };
-        let result = run(entries, &settings, threads, sink_of);
+        let result = run(jobs, &settings, threads, sink_of);
         let bytes = sink.bytes.lock().unwrap().clone();
         (result, String::from_utf8(bytes).unwrap())
     }
 
     /// Makes files of very different size, so that threads finish out of order.
-    fn files(folder: &Path, count: usize) -> Vec<Entry> {
+    fn files(folder: &Path, count: usize) -> Vec<Job> {
         for number in 0..count {
             let functions = if number % 7 == 0 { 300 } else { 2 };
             let source: String = (0..functions)
@@ -363,7 +423,16 @@ mod tests {
                 .collect();
             std::fs::write(folder.join(format!("{number:03}.rs")), source).unwrap();
         }
-        crate::walk::list(folder, 1 << 20).unwrap().entries
+        let roots = crate::repos::from_paths(&[folder.to_owned()], None).unwrap();
+        let mut listing = crate::walk::list(&roots, &filter(), 1).unwrap();
+        crate::since::plan(&mut listing, &roots, None, "").jobs
+    }
+
+    fn filter() -> Filter {
+        Filter {
+            max_file_size: 1 << 20,
+            ..Filter::default()
+        }
     }
 
     #[test]
@@ -400,15 +469,20 @@ mod tests {
 
     #[test]
     fn a_worker_waits_until_it_is_near_the_writer() {
-        let entries: Vec<Entry> = (0..4)
-            .map(|number| Entry {
-                file: format!("{number}").into(),
-                path: format!("{number}"),
-                project: None,
-                size: AHEAD / 2 - ENTRY_WEIGHT,
+        let jobs: Vec<Job> = (0..4)
+            .map(|number| Job::File {
+                entry: Entry {
+                    root: 0,
+                    file: format!("{number}").into(),
+                    path: format!("{number}"),
+                    project: None,
+                    size: AHEAD / 2 - ENTRY_WEIGHT,
+                    mtime_ns: None,
+                },
+                stored: None,
             })
             .collect();
-        let window = Window::new(&entries);
+        let window = Window::new(&jobs);
         let near: Vec<bool> = (0..4).map(|index| window.is_near(0, index)).collect();
         assert_eq!(near, [true, true, false, false]);
         window.close();

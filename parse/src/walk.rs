@@ -1,18 +1,24 @@
 //! Lists the files to parse, in the order in which their chunks are written.
 //!
 //! The list is complete before the first file is parsed, because the stream's metadata
-//! says how much there is to come.
+//! says how much there is to come, and because what a store has and the list has not is
+//! gone. Only names and sizes are looked at here; what a file's text tells is found when
+//! it is read.
 
-use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::UNIX_EPOCH;
 
-use ignore::WalkBuilder;
-use log::{debug, warn};
+use ignore::overrides::Override;
+use ignore::{DirEntry, WalkBuilder, WalkState};
+use log::warn;
 
-use crate::Error;
 use crate::detect::detect;
+use crate::file;
+use crate::left_out::{self, Reason};
+use crate::repos::{Root, Take};
 
 /// File names whose folder is a project.
 const MANIFESTS: &[&str] = &[
@@ -26,9 +32,11 @@ const MANIFESTS: &[&str] = &[
     "build.gradle",
     "build.gradle.kts",
     "build.sbt",
+    "build.zig",
     "composer.json",
     "configure.ac",
     "deno.json",
+    "dune-project",
     "go.mod",
     "meson.build",
     "mix.exs",
@@ -40,262 +48,400 @@ const MANIFESTS: &[&str] = &[
     "setup.py",
 ];
 
-/// How much of a file is looked at to tell text from binary data.
-pub(crate) const SNIFF: usize = 8 * 1024;
+/// Folders of version control, which no flag takes in.
+const VERSION_CONTROL: &[&str] = &[".git", ".hg", ".jj", ".svn"];
+
+/// The file of a project's own rules about what is not to be indexed.
+const OWN_IGNORE_FILE: &str = ".csignore";
+
+/// Which files are wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// `--include` and `--exclude`, as globs.
+    pub(crate) globs: Vec<String>,
+    /// Languages wanted; all if empty.
+    pub(crate) languages: Vec<&'static str>,
+    pub(crate) hidden: bool,
+    /// Whether ignore files are ignored.
+    pub(crate) no_ignore: bool,
+    pub(crate) vendored: bool,
+    pub(crate) generated: bool,
+    /// Largest file in bytes.
+    pub(crate) max_file_size: u64,
+}
+
+impl Filter {
+    /// Tells whether a language is wanted, `None` being one that is not known.
+    pub(crate) fn wants(&self, language: Option<&str>) -> bool {
+        self.languages.is_empty() || language.is_some_and(|name| self.languages.contains(&name))
+    }
+}
 
 /// One file to parse.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// Its repository, by its index among the roots.
+    pub(crate) root: usize,
     /// Where to open it.
     pub(crate) file: PathBuf,
     /// Its path below the root, `/` between parts.
     pub(crate) path: String,
     /// The nearest folder with a manifest, `.` for the root.
-    pub(crate) project: Option<String>,
+    pub(crate) project: Option<Arc<str>>,
     /// Size in bytes when it was listed.
     pub(crate) size: u64,
+    /// Modification time when it was listed, in nanoseconds since 1970.
+    pub(crate) mtime_ns: Option<i64>,
 }
 
-/// The files of a root, sorted by path, and what could not be listed.
-#[derive(Debug)]
+/// The files of all roots, sorted by root and path, and what was left out.
+#[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// The root, with symbolic links resolved.
-    pub(crate) root: PathBuf,
     pub(crate) entries: Vec<Entry>,
+    /// Paths that were asked for by name and are not there, by root.
+    pub(crate) gone: Vec<(usize, String)>,
     /// How many files were warned about and left out.
     pub(crate) skipped: usize,
+    /// How many files, or folders of vendored files, were left out without a warning.
+    pub(crate) left_out: BTreeMap<Reason, usize>,
+    /// Whether some folder could not be listed, so that a file not found may yet be there.
+    pub(crate) incomplete: bool,
 }
 
-/// Lists the text files at or below `path` of at most `max_bytes` each.
-///
-/// Ignored, hidden and binary files are left out, except that a file named as `path`
-/// itself is taken although it is hidden or ignored. Symbolic links below `path` are
-/// not followed.
-pub(crate) fn list(path: &Path, max_bytes: u64) -> Result<Listing, Error> {
-    let failed = |source| Error::Root {
-        path: path.to_owned(),
-        source,
-    };
-    let root = fs::canonicalize(path).map_err(failed)?;
-    let metadata = fs::metadata(&root).map_err(failed)?;
-    if metadata.is_dir() {
-        // Tells an unreadable root from an empty one.
-        fs::read_dir(&root).map_err(failed)?;
-        let mut lister = Lister::new(&root, max_bytes);
-        lister.walk();
-        return Ok(lister.listing(root.clone()));
-    }
-    if !metadata.is_file() {
-        return Err(Error::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    File::open(&root).map_err(failed)?;
-    let folder = root.parent().unwrap_or(&root).to_owned();
-    let mut lister = Lister::new(&folder, max_bytes);
-    lister.add(root.clone(), metadata.len());
-    if MANIFESTS.iter().any(|name| folder.join(name).is_file()) {
-        lister.projects.insert(String::new());
-    }
-    Ok(lister.listing(folder.clone()))
-}
-
-struct Lister<'a> {
-    root: &'a Path,
-    max_bytes: u64,
-    entries: Vec<Entry>,
-    /// Folders below the root that hold a manifest.
-    projects: HashSet<String>,
-    skipped: usize,
-}
-
-impl<'a> Lister<'a> {
-    fn new(root: &'a Path, max_bytes: u64) -> Self {
-        Lister {
-            root,
-            max_bytes,
-            entries: Vec::new(),
-            projects: HashSet::new(),
-            skipped: 0,
-        }
-    }
-
-    fn walk(&mut self) {
-        let walk = WalkBuilder::new(self.root)
-            .require_git(false)
-            .follow_links(false)
-            .build();
-        for found in walk {
-            match found {
-                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                    match entry.metadata() {
-                        Ok(metadata) => self.add(entry.into_path(), metadata.len()),
-                        Err(error) => self.skip(&error.to_string()),
-                    }
-                }
-                Ok(entry) => {
-                    if let Some(error) = entry.error() {
-                        warn!("{error}");
-                    }
-                }
-                Err(error) => self.skip(&error.to_string()),
-            }
-        }
-    }
-
+impl Listing {
     fn skip(&mut self, cause: &str) {
         warn!("{cause}");
         self.skipped += 1;
     }
 
-    fn add(&mut self, file: PathBuf, size: u64) {
-        let below = file.strip_prefix(self.root).unwrap_or(&file);
-        let Some(parts) = below
-            .iter()
-            .map(|part| part.to_str())
-            .collect::<Option<Vec<&str>>>()
-        else {
-            self.skip(&format!("{}: name is not UTF-8", below.display()));
+    fn leave_out(&mut self, reason: Reason) {
+        *self.left_out.entry(reason).or_default() += 1;
+    }
+}
+
+/// Lists the files of the roots.
+///
+/// Ignored and hidden files are left out, except that a file that was named itself is
+/// taken in any case. Symbolic links below a root are not followed, so there are no loops.
+///
+/// # Errors
+/// Those of a glob that does not parse.
+pub(crate) fn list(
+    roots: &[Root],
+    filter: &Filter,
+    threads: usize,
+) -> Result<Listing, ignore::Error> {
+    let mut listing = Listing::default();
+    for (index, root) in roots.iter().enumerate() {
+        let mut globs = ignore::overrides::OverrideBuilder::new(&root.folder);
+        for glob in &filter.globs {
+            globs.add(glob)?;
+        }
+        let mut lister = Lister {
+            root,
+            index,
+            filter,
+            globs: globs.build()?,
+            projects: HashMap::new(),
+            first: listing.entries.len(),
+            listing: &mut listing,
+        };
+        match &root.take {
+            Take::All => lister.walk(threads),
+            Take::Named(files) => lister.only(files),
+            Take::Listed(files) => lister.listed(files),
+        }
+        lister.finish();
+    }
+    Ok(listing)
+}
+
+struct Lister<'a> {
+    root: &'a Root,
+    index: usize,
+    filter: &'a Filter,
+    globs: Override,
+    /// Folders below the root, each with whether it is a project; those not in it are none.
+    projects: HashMap<String, Arc<str>>,
+    /// The first entry of this root.
+    first: usize,
+    listing: &'a mut Listing,
+}
+
+/// What a walking thread found.
+enum Found {
+    File(PathBuf, std::io::Result<Metadata>),
+    Vendored,
+    Failed(String),
+    /// A rule in an ignore file that cannot be read.
+    Flawed(String),
+}
+
+impl Lister<'_> {
+    fn walk(&mut self, threads: usize) {
+        let (sender, receiver) = mpsc::channel();
+        let walker = self.walker(threads, sender.clone());
+        let collected = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                walker.run(|| {
+                    let sender = sender.clone();
+                    Box::new(move |found| send(found, &sender))
+                });
+            });
+            receiver.into_iter().collect::<Vec<Found>>()
+        });
+        for found in collected {
+            match found {
+                Found::File(file, Ok(metadata)) => self.add(file, &metadata),
+                Found::File(file, Err(error)) => {
+                    self.listing.incomplete = true;
+                    self.listing.skip(&format!("{}: {error}", file.display()));
+                }
+                Found::Vendored => self.listing.leave_out(Reason::Vendored),
+                Found::Failed(cause) => {
+                    self.listing.incomplete = true;
+                    self.listing.skip(&cause);
+                }
+                Found::Flawed(cause) => warn!("{cause}"),
+            }
+        }
+    }
+
+    fn walker(&self, threads: usize, sender: mpsc::Sender<Found>) -> ignore::WalkParallel {
+        let filter = self.filter;
+        let (skip_vendored, check_stores) = (!filter.vendored, filter.no_ignore);
+        let globs = self.globs.clone();
+        let sender = Mutex::new(sender);
+        let mut builder = WalkBuilder::new(&self.root.folder);
+        builder
+            .require_git(false)
+            .follow_links(false)
+            .hidden(!filter.hidden)
+            .threads(threads)
+            .filter_entry(move |entry| {
+                let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+                if entry.depth() == 0 || !is_folder {
+                    return true;
+                }
+                let name = entry.file_name().to_string_lossy();
+                if VERSION_CONTROL.contains(&&*name)
+                    || globs.matched(entry.path(), true).is_ignore()
+                    || (check_stores && is_store(entry))
+                {
+                    return false;
+                }
+                let vendored = skip_vendored && left_out::is_vendored_folder(&name);
+                if vendored {
+                    let sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Nobody listens only after a panic, which says more than this would.
+                    let _ = sender.send(Found::Vendored);
+                }
+                !vendored
+            });
+        if filter.no_ignore {
+            builder
+                .ignore(false)
+                .git_ignore(false)
+                .git_global(false)
+                .git_exclude(false)
+                .parents(false);
+        } else {
+            builder.add_custom_ignore_filename(OWN_IGNORE_FILE);
+        }
+        builder.build_parallel()
+    }
+
+    /// Takes the files of a list, as far as the flags want them.
+    fn listed(&mut self, files: &[PathBuf]) {
+        let mut wanted = Vec::with_capacity(files.len());
+        for file in files {
+            let Ok(below) = file.strip_prefix(&self.root.folder) else {
+                let (file, root) = (file.display(), self.root.folder.display());
+                self.listing
+                    .skip(&format!("{file}: not below {root}, left out"));
+                continue;
+            };
+            let folders = || below.iter().map(|part| part.to_string_lossy());
+            let hidden = folders().any(|name| name.starts_with('.'));
+            let vendored = folders().any(|name| left_out::is_vendored_folder(&name));
+            if hidden && !self.filter.hidden {
+                self.listing.leave_out(Reason::Hidden);
+            } else if vendored && !self.filter.vendored {
+                self.listing.leave_out(Reason::Vendored);
+            } else {
+                wanted.push(file.clone());
+            }
+        }
+        self.only(&wanted);
+    }
+
+    /// Takes these files, whatever ignore files say.
+    fn only(&mut self, files: &[PathBuf]) {
+        for file in files {
+            match fs::metadata(file) {
+                Ok(metadata) if metadata.is_file() => {
+                    self.find_projects(file);
+                    self.add(file.clone(), &metadata);
+                }
+                Ok(_) => self
+                    .listing
+                    .skip(&format!("{}: not a file, left out", file.display())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    match self.below(file) {
+                        Some(path) => self.listing.gone.push((self.index, path)),
+                        None => self.listing.skip(&format!("{}: {error}", file.display())),
+                    }
+                }
+                Err(error) => {
+                    self.listing.incomplete = true;
+                    self.listing.skip(&format!("{}: {error}", file.display()));
+                }
+            }
+        }
+    }
+
+    /// Looks for manifests in the folders above a file, since nothing walked through them.
+    fn find_projects(&mut self, file: &Path) {
+        let above = file.ancestors().skip(1);
+        for folder in above.take_while(|folder| folder.starts_with(&self.root.folder)) {
+            if MANIFESTS.iter().any(|name| folder.join(name).is_file())
+                && let Some(path) = self.below(folder)
+            {
+                self.project(path);
+            }
+        }
+    }
+
+    fn project(&mut self, folder: String) {
+        let name = if folder.is_empty() { "." } else { &folder };
+        let name = Arc::from(name);
+        self.projects.entry(folder).or_insert(name);
+    }
+
+    /// Returns a file's path below the root, `None` if it is not UTF-8.
+    fn below(&self, file: &Path) -> Option<String> {
+        let below = file.strip_prefix(&self.root.folder).unwrap_or(file);
+        let parts = below.iter().map(|part| part.to_str());
+        Some(parts.collect::<Option<Vec<&str>>>()?.join("/"))
+    }
+
+    fn add(&mut self, file: PathBuf, metadata: &Metadata) {
+        let Some(path) = self.below(&file) else {
+            let shown = file.display();
+            self.listing.skip(&format!("{shown}: name is not UTF-8"));
             return;
         };
-        let path = parts.join("/");
-        if let Some((name, folders)) = parts.split_last()
-            && MANIFESTS.contains(name)
-        {
-            self.projects.insert(folders.join("/"));
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        if MANIFESTS.contains(&name) {
+            self.project(folder.to_owned());
         }
-        if is_binary_file(&file) {
-            debug!("{path}: binary, left out");
+        if self.globs.matched(&file, false).is_ignore() {
             return;
         }
-        if size > self.max_bytes {
-            let limit = self.max_bytes;
-            self.skip(&format!(
-                "{path}: {size} bytes, more than --max-file-bytes {limit}"
+        let name_tells = detect(Path::new(name), &[]).map(|row| row.language.name);
+        if name_tells.is_some() && name_tells != Some("c") && !self.filter.wants(name_tells) {
+            self.listing.leave_out(Reason::OtherLanguage);
+            return;
+        }
+        if let Some(reason) = left_out::by_name(name)
+            && !self.filter.generated
+            && !matches!(self.root.take, Take::Named(_))
+        {
+            self.listing.leave_out(reason);
+            return;
+        }
+        let (size, limit) = (metadata.len(), self.filter.max_file_size);
+        if size > limit {
+            // What is no text is not missed.
+            if file::starts_binary(&file) {
+                self.listing.leave_out(Reason::Binary);
+                return;
+            }
+            self.listing.skip(&format!(
+                "{path}: {size} bytes, more than --max-file-size {limit}"
             ));
             return;
         }
-        self.entries.push(Entry {
+        self.listing.entries.push(Entry {
+            root: self.index,
             file,
             path,
             project: None,
             size,
+            mtime_ns: mtime_ns(metadata),
         });
     }
 
-    fn listing(mut self, root: PathBuf) -> Listing {
-        for entry in &mut self.entries {
+    fn finish(self) {
+        let entries = self.listing.entries.get_mut(self.first..);
+        let entries = entries.unwrap_or_default();
+        for entry in entries.iter_mut() {
             entry.project = project_of(&entry.path, &self.projects);
         }
-        self.entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Listing {
-            root,
-            entries: self.entries,
-            skipped: self.skipped,
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut seen = HashSet::new();
+        if !matches!(self.root.take, Take::All) {
+            // A list may name a file twice.
+            let first = self.first;
+            let mut index = 0;
+            self.listing.entries.retain(|entry| {
+                index += 1;
+                index <= first || seen.insert(entry.path.clone())
+            });
+        }
+    }
+}
+
+fn send(found: Result<DirEntry, ignore::Error>, sender: &mpsc::Sender<Found>) -> WalkState {
+    let found = match found {
+        Ok(entry) => {
+            if let Some(error) = entry.error() {
+                let _ = sender.send(Found::Flawed(error.to_string()));
+            }
+            if !entry.file_type().is_some_and(|kind| kind.is_file()) {
+                return WalkState::Continue;
+            }
+            let metadata = entry.metadata().map_err(std::io::Error::other);
+            Found::File(entry.into_path(), metadata)
+        }
+        Err(error) => Found::Failed(error.to_string()),
+    };
+    match sender.send(found) {
+        Ok(()) => WalkState::Continue,
+        Err(_) => WalkState::Quit,
+    }
+}
+
+/// Tells whether a folder is a store of ours, whose files are no code.
+fn is_store(entry: &DirEntry) -> bool {
+    entry
+        .path()
+        .join(cs_common::manifest::TABLE_FOLDER)
+        .is_dir()
+}
+
+/// Returns a modification time in nanoseconds since 1970.
+pub(crate) fn mtime_ns(metadata: &Metadata) -> Option<i64> {
+    let time = metadata.modified().ok()?;
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).ok(),
+        Err(before) => {
+            let nanoseconds = i64::try_from(before.duration().as_nanos()).ok()?;
+            Some(-nanoseconds)
         }
     }
 }
 
 /// Finds the nearest of the folders above a path.
-fn project_of(path: &str, projects: &HashSet<String>) -> Option<String> {
+fn project_of(path: &str, projects: &HashMap<String, Arc<str>>) -> Option<Arc<str>> {
     let mut folder = path;
     loop {
         folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
-        if projects.contains(folder) {
-            return Some(if folder.is_empty() { "." } else { folder }.to_owned());
+        if let Some(project) = projects.get(folder) {
+            return Some(Arc::clone(project));
         }
         if folder.is_empty() {
             return None;
         }
-    }
-}
-
-/// Tells whether bytes from the start of a file are binary data.
-pub(crate) fn is_binary(bytes: &[u8]) -> bool {
-    bytes
-        .get(..bytes.len().min(SNIFF))
-        .is_some_and(|head| head.contains(&0))
-}
-
-/// Looks into a file whose name does not say that it is text.
-///
-/// A file that cannot be opened counts as text: reading it will say why it cannot.
-fn is_binary_file(file: &Path) -> bool {
-    if detect(file, &[]).is_some_and(|row| row.language.grammar().is_some()) {
-        return false;
-    }
-    let mut head = Vec::with_capacity(SNIFF);
-    let limit = u64::try_from(SNIFF).unwrap_or(u64::MAX);
-    match File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut head)) {
-        Ok(_) => is_binary(&head),
-        Err(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_manifest_names_the_project() {
-        let projects = ["", "a/b"].map(str::to_owned).into();
-        for (path, expected) in [
-            ("x.rs", Some(".")),
-            ("a/x.rs", Some(".")),
-            ("a/b/x.rs", Some("a/b")),
-            ("a/b/c/x.rs", Some("a/b")),
-            ("a/bc/x.rs", Some(".")),
-        ] {
-            assert_eq!(project_of(path, &projects).as_deref(), expected, "{path}");
-        }
-        assert_eq!(project_of("a/x.rs", &HashSet::new()), None);
-    }
-
-    #[test]
-    fn the_listing_leaves_out_what_is_ignored_hidden_binary_or_large() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        for (path, bytes) in [
-            (".gitignore", &b"out\n*.log\n"[..]),
-            (".hidden/a.rs", b"fn a() {}"),
-            ("b.log", b"log"),
-            ("b.txt", b"text"),
-            ("c.png", b"\x89PNG\0\0"),
-            ("large.txt", &[b'x'; 200]),
-            ("out/d.rs", b"fn d() {}"),
-            ("src-x/e.rs", b"fn e() {}"),
-            ("src/Cargo.toml", b"[package]"),
-            ("src/a/f.rs", b"fn f() {}"),
-        ] {
-            let file = root.join(path);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, bytes).unwrap();
-        }
-        #[cfg(unix)]
-        std::os::unix::fs::symlink(root.join("b.txt"), root.join("link.txt")).unwrap();
-        let listing = list(root, 100).unwrap();
-        let found: Vec<(&str, Option<&str>)> = listing
-            .entries
-            .iter()
-            .map(|entry| (entry.path.as_str(), entry.project.as_deref()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("b.txt", None),
-                ("src-x/e.rs", None),
-                ("src/Cargo.toml", Some("src")),
-                ("src/a/f.rs", Some("src")),
-            ]
-        );
-        assert_eq!(listing.skipped, 1);
-
-        let one = list(&root.join(".hidden/a.rs"), 100).unwrap();
-        assert_eq!(one.entries.len(), 1);
-        assert_eq!(one.entries[0].path, "a.rs");
-        assert!(matches!(
-            list(&root.join("none"), 100),
-            Err(Error::Root { .. })
-        ));
     }
 }

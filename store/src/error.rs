@@ -72,6 +72,14 @@ pub enum Error {
         cause: String,
     },
 
+    /// The store's manifest could not be read or written.
+    #[error(transparent)]
+    Manifest(#[from] cs_common::manifest::ManifestError),
+
+    /// Only a stream of whole repositories tells what is gone.
+    #[error("--prune would forget what the stream leaves out, as it holds only a part")]
+    PruneOfPart,
+
     /// The store's own records are not what this version writes.
     #[error("{}: {cause}", path.display())]
     Damaged {
@@ -123,6 +131,9 @@ impl ToolError for Error {
             Self::NoVectors => "put cs-embed before cs-store: cs-parse REPO | cs-embed | cs-store",
             Self::OtherModel { .. } => {
                 "a store holds one model: use cs-embed --model with the store's, or another store"
+            }
+            Self::PruneOfPart => {
+                "leave --prune out: cs-parse --since says itself what is to be forgotten"
             }
             Self::Database { cause, .. } if cause.contains("No space left") => {
                 "what was committed before is still there; free some space and run the pipeline again"

@@ -4,10 +4,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use cs_common::manifest::{self, TABLE_FOLDER};
 
-/// Where lancedb keeps the table of chunks.
-const TABLE_FOLDER: &str = "chunks.lance";
+use crate::Error;
 
 /// The folder of a store, by its absolute path.
 ///
@@ -44,7 +43,7 @@ impl Folder {
         let entries = fs::read_dir(&path).map_err(Error::folder(&path))?;
         let foreign = entries.flatten().any(|entry| {
             let name = entry.file_name();
-            ![".gitignore", "lock", TABLE_FOLDER]
+            ![".gitignore", "lock", TABLE_FOLDER, manifest::FILE_NAME]
                 .iter()
                 .any(|own| name == *own)
         });

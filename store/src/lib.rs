@@ -6,6 +6,7 @@ mod error;
 mod folder;
 mod index;
 mod info;
+mod ledger;
 mod search;
 mod step;
 mod table;

@@ -4,11 +4,13 @@
 //! follows. Only complete files enter a step, and a step never holds the same file twice.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use arrow_array::{Array, FixedSizeListArray, RecordBatch};
 use arrow_schema::DataType;
+use cs_common::manifest::Entry;
 use cs_common::rows::{Op, Rows, VECTOR};
 
 use crate::Error;
@@ -47,14 +49,27 @@ pub(crate) struct Step {
     pub(crate) rows: usize,
     /// Files that have new rows.
     pub(crate) put_files: usize,
+    /// What the manifest is to know of the files: nothing of one without rows.
+    pub(crate) entries: Vec<(FileName, Option<Entry>)>,
     bytes: usize,
+}
+
+/// A file's repository and path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileName {
+    pub(crate) repo: String,
+    pub(crate) path: String,
 }
 
 impl Step {
     /// Returns a step that forgets files.
-    pub(crate) fn forget(files: HashSet<FileKey>) -> Self {
+    pub(crate) fn forget(files: Vec<FileName>) -> Self {
         Self {
-            files,
+            files: files
+                .iter()
+                .map(|file| FileKey::new(&file.repo, &file.path))
+                .collect(),
+            entries: files.into_iter().map(|file| (file, None)).collect(),
             ..Self::default()
         }
     }
@@ -73,6 +88,8 @@ impl Step {
 #[derive(Debug)]
 struct Open {
     key: FileKey,
+    name: FileName,
+    entry: Entry,
     batches: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
@@ -83,9 +100,19 @@ struct Open {
 pub(crate) struct Gatherer {
     step: Step,
     open: Option<Open>,
+    /// What decided how the files were cut.
+    settings: Option<Arc<str>>,
 }
 
 impl Gatherer {
+    /// Returns a gatherer of files that were parsed under some settings.
+    pub(crate) fn new(settings: Option<&str>) -> Self {
+        Self {
+            settings: settings.map(Arc::from),
+            ..Self::default()
+        }
+    }
+
     /// Takes a batch and returns the steps that are full now.
     ///
     /// # Errors
@@ -104,9 +131,15 @@ impl Gatherer {
                 let key = FileKey::new(rows.repo(start), rows.path(start));
                 if self.open.as_ref().is_none_or(|open| open.key != key) {
                     full.extend(self.close());
-                    full.extend(self.begin(key));
+                    let name = FileName {
+                        repo: rows.repo(start).to_owned(),
+                        path: rows.path(start).to_owned(),
+                    };
+                    full.extend(self.begin(key, name));
                 }
-                if let Some(open) = self.open.as_mut().filter(|_| rows.op(start) == Op::Put) {
+                let entry = (rows.op(start) == Op::Put).then(|| self.entry(&rows, start));
+                if let (Some(open), Some(entry)) = (self.open.as_mut(), entry) {
+                    open.entry = entry;
                     open.batches.push(batch.slice(start, end - start));
                     open.rows += end - start;
                     open.bytes += row_bytes * (end - start);
@@ -128,11 +161,24 @@ impl Gatherer {
         steps
     }
 
+    /// Returns what the manifest is to know of a row's file.
+    fn entry(&self, rows: &Rows<'_>, row: usize) -> Entry {
+        Entry {
+            project: rows.project(row).map(Box::from),
+            size: rows.file_size(row),
+            mtime_ns: rows.file_mtime_ns(row),
+            hash: rows.file_hash(row).map(Box::from),
+            settings: self.settings.clone(),
+        }
+    }
+
     /// Begins a file, and returns the step at hand if it holds that file already.
-    fn begin(&mut self, key: FileKey) -> Option<Step> {
+    fn begin(&mut self, key: FileKey, name: FileName) -> Option<Step> {
         let again = self.step.files.contains(&key);
         self.open = Some(Open {
             key,
+            name,
+            entry: Entry::default(),
             batches: Vec::new(),
             rows: 0,
             bytes: 0,
@@ -144,6 +190,8 @@ impl Gatherer {
     fn close(&mut self) -> Option<Step> {
         let open = self.open.take()?;
         self.step.files.insert(open.key);
+        let entry = (open.rows > 0).then_some(open.entry);
+        self.step.entries.push((open.name, entry));
         self.step.put_files += usize::from(open.rows > 0);
         self.step.rows += open.rows;
         self.step.bytes += open.bytes;
@@ -226,8 +274,6 @@ fn vectors(batch: &RecordBatch) -> Result<&FixedSizeListArray, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow_array::{ArrayRef, Float32Array, StringArray};
     use arrow_schema::Field;
 

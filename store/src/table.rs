@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
+use cs_common::manifest::{Entry, Manifest};
 use cs_common::metadata::{Model, Repo, StreamMetadata};
 use cs_common::rows::chunk_schema;
 use futures::TryStreamExt as _;
@@ -171,16 +172,34 @@ impl Chunks {
             .map_err(|error| self.fail(error))
     }
 
-    /// Returns the keys of all stored files of some repositories, or of all.
-    pub(crate) async fn files(&self, repos: Option<&[Repo]>) -> Result<HashSet<FileKey>, Error> {
-        let mut keys = HashSet::new();
-        self.scan_files(|_, repo, path| {
-            if repos.is_none_or(|repos| repos.iter().any(|known| known.name == repo)) {
-                keys.insert(FileKey::new(repo, path));
+    /// Returns what the rows tell of each stored file.
+    pub(crate) async fn files(&self) -> Result<Manifest, Error> {
+        let columns = [
+            "repo",
+            "path",
+            "project",
+            "file_hash",
+            "file_size",
+            "file_mtime_ns",
+        ];
+        let mut files = Manifest::default();
+        self.scan(&columns, |batch| {
+            let rows = StoredRows::new(batch)?;
+            for row in 0..batch.num_rows() {
+                let (repo, path) = (rows.repo.value(row), rows.path.value(row));
+                if files.get(repo, path).is_none() {
+                    files.insert(repo, path, rows.entry(row));
+                }
             }
+            Some(())
         })
         .await?;
-        Ok(keys)
+        Ok(files)
+    }
+
+    /// Returns the version of the table.
+    pub(crate) async fn version(&self) -> Result<u64, Error> {
+        Ok(self.dataset().await?.version().version)
     }
 
     /// Replaces what is stored of a step's files by its rows, in one commit.
@@ -257,13 +276,21 @@ impl Chunks {
     ) -> Result<Removed, Error> {
         let mut offsets: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut removed = Removed::default();
-        self.scan_files(|address, repo, path| {
-            if files.contains(&FileKey::new(repo, path)) {
-                // A row's address is its fragment's number above its offset there.
-                let (fragment, offset) = ((address >> 32) as u32, address as u32);
-                offsets.entry(fragment).or_default().push(offset);
-                removed.rows += 1;
+        self.scan(&["repo", "path"], |batch| {
+            let repos = batch.column_by_name("repo")?.as_string_opt::<i32>()?;
+            let paths = batch.column_by_name("path")?.as_string_opt::<i32>()?;
+            let addresses = batch.column_by_name(ROW_ADDRESS)?;
+            let addresses = addresses.as_primitive_opt::<UInt64Type>()?;
+            for row in 0..batch.num_rows() {
+                if files.contains(&FileKey::new(repos.value(row), paths.value(row))) {
+                    let address = addresses.value(row);
+                    // A row's address is its fragment's number above its offset there.
+                    let (fragment, offset) = ((address >> 32) as u32, address as u32);
+                    offsets.entry(fragment).or_default().push(offset);
+                    removed.rows += 1;
+                }
             }
+            Some(())
         })
         .await?;
         for (id, offsets) in offsets {
@@ -282,32 +309,65 @@ impl Chunks {
         Ok(removed)
     }
 
-    /// Calls `each` with the address, repository and path of every stored row.
-    async fn scan_files(&self, mut each: impl FnMut(u64, &str, &str)) -> Result<(), Error> {
+    /// Calls `each` with some columns of all rows, and their addresses, a batch at a time;
+    /// `None` from it means that a column is not what it should be.
+    async fn scan(
+        &self,
+        columns: &[&str],
+        mut each: impl FnMut(&RecordBatch) -> Option<()>,
+    ) -> Result<(), Error> {
         let dataset = self.dataset().await?;
         let mut scanner = dataset.scan();
         scanner.with_row_address();
-        scanner
-            .project(&["repo", "path"])
-            .map_err(|error| self.fail(error))?;
+        scanner.project(columns).map_err(|error| self.fail(error))?;
         let mut rows = scanner
             .try_into_stream()
             .await
             .map_err(|error| self.fail(error))?;
         while let Some(batch) = rows.try_next().await.map_err(|error| self.fail(error))? {
-            let column = |name| {
-                batch.column_by_name(name).ok_or_else(|| {
-                    Error::damaged(self.folder.path(), format!("no column `{name}`"))
-                })
-            };
-            let repos = column("repo")?.as_string::<i32>();
-            let paths = column("path")?.as_string::<i32>();
-            let addresses = column(ROW_ADDRESS)?.as_primitive::<UInt64Type>();
-            for row in 0..batch.num_rows() {
-                each(addresses.value(row), repos.value(row), paths.value(row));
-            }
+            each(&batch).ok_or_else(|| {
+                let columns = columns.join(", ");
+                let cause = format!("one of the columns {columns} is not of the contract's type");
+                Error::damaged(self.folder.path(), cause)
+            })?;
         }
         Ok(())
+    }
+}
+
+/// The columns that tell of a file.
+struct StoredRows<'a> {
+    repo: &'a StringArray,
+    path: &'a StringArray,
+    project: &'a StringArray,
+    hash: &'a StringArray,
+    size: &'a PrimitiveArray<UInt64Type>,
+    mtime: &'a PrimitiveArray<Int64Type>,
+}
+
+impl<'a> StoredRows<'a> {
+    fn new(batch: &'a RecordBatch) -> Option<Self> {
+        let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
+        Some(Self {
+            repo: text("repo")?,
+            path: text("path")?,
+            project: text("project")?,
+            hash: text("file_hash")?,
+            size: batch.column_by_name("file_size")?.as_primitive_opt()?,
+            mtime: batch.column_by_name("file_mtime_ns")?.as_primitive_opt()?,
+        })
+    }
+
+    /// Returns what a row tells of its file; under which settings it was cut no row tells.
+    fn entry(&self, row: usize) -> Entry {
+        let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).into());
+        Entry {
+            project: text(self.project),
+            size: self.size.is_valid(row).then(|| self.size.value(row)),
+            mtime_ns: self.mtime.is_valid(row).then(|| self.mtime.value(row)),
+            hash: text(self.hash),
+            settings: None,
+        }
     }
 }
 

@@ -6,15 +6,17 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field};
+use cs_common::manifest::Entry;
 use cs_common::progress::Progress;
 use cs_common::rows::VECTOR;
 use cs_common::stream::StreamReader;
-use cs_common::tool::Outcome;
+use cs_common::tool::{self, Outcome, Scope};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::folder::Folder;
-use crate::step::{FileKey, Gatherer, Step};
+use crate::ledger::Ledger;
+use crate::step::{FileName, Gatherer, Step};
 use crate::table::Chunks;
 use crate::{Error, index, runtime};
 
@@ -23,6 +25,10 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
     let started = Instant::now();
     let mut input = StreamReader::stdin()?;
     let metadata = input.metadata().clone();
+    let scope = Scope::of(&metadata.chain);
+    if prune && matches!(scope, Some(Scope::Changes | Scope::Part)) {
+        return Err(Error::PruneOfPart);
+    }
     let model = metadata.model.as_ref().ok_or(Error::NoVectors)?;
     let width = input
         .schema()
@@ -36,10 +42,10 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
     let schema = stored_stream_schema(&input);
     let chunks = runtime.block_on(Chunks::open_or_create(&folder, &schema, model))?;
     warn_of_dropped_columns(&runtime, &chunks, &input)?;
-    let stored = runtime.block_on(chunks.files(None))?;
+    let ledger = runtime.block_on(Ledger::open(&chunks))?;
     let mut writer = Writer {
         progress: Progress::start(metadata.totals),
-        stored,
+        ledger,
         seen: HashSet::new(),
         pending: None,
         tally: Tally::default(),
@@ -47,7 +53,9 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
         chunks,
     };
 
-    let mut gatherer = Gatherer::default();
+    let settings = metadata.chain.first();
+    let settings = settings.and_then(|stage| stage.extra.get(tool::SETTINGS)?.as_str());
+    let mut gatherer = Gatherer::new(settings);
     let outcome = loop {
         match input.next_batch() {
             Ok(Some(batch)) => {
@@ -71,11 +79,9 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
     for step in gatherer.finish(outcome.is_ok()) {
         writer.commit(step)?;
     }
-    if outcome.is_ok() {
-        let repos = &metadata.repos;
-        if prune {
-            writer.forget_unseen(repos)?;
-        }
+    if outcome.is_ok() && (prune || scope == Some(Scope::Anew)) {
+        let repos = metadata.repos.iter().map(|repo| repo.name.as_str());
+        writer.forget_unseen(&repos.collect::<Vec<_>>())?;
     }
     writer.wait()?;
     writer.finish(&metadata.repos)?;
@@ -105,63 +111,75 @@ struct Tally {
 /// Commits steps, at most one at a time, while the next one is gathered.
 struct Writer {
     progress: Progress,
-    /// The files that were stored before, and those committed since.
-    stored: HashSet<FileKey>,
+    ledger: Ledger,
     /// The files that this stream brought.
-    seen: HashSet<FileKey>,
-    pending: Option<JoinHandle<Result<usize, Error>>>,
+    seen: HashSet<(String, String)>,
+    pending: Option<Pending>,
     tally: Tally,
     runtime: Runtime,
     chunks: Chunks,
 }
 
+/// A commit under way.
+struct Pending {
+    task: JoinHandle<Result<usize, Error>>,
+    entries: Vec<(FileName, Option<Entry>)>,
+}
+
 impl Writer {
     /// Starts the commit of a step, when the one before it is done.
-    fn commit(&mut self, step: Step) -> Result<(), Error> {
+    fn commit(&mut self, mut step: Step) -> Result<(), Error> {
         self.wait()?;
-        let stale = step.files.iter().any(|file| self.stored.contains(file));
-        self.stored.extend(&step.files);
-        self.seen.extend(&step.files);
+        let entries = std::mem::take(&mut step.entries);
+        let stale = self.ledger.begin(&entries)?;
+        let names = entries.iter().map(|(file, _)| file);
+        self.seen
+            .extend(names.map(|file| (file.repo.clone(), file.path.clone())));
         self.tally.files += step.put_files;
         self.tally.chunks += step.rows;
         self.progress
             .update(self.seen.len() as u64, self.tally.chunks as u64);
         let chunks = self.chunks.clone();
         let task = async move { chunks.commit(step, stale).await };
-        self.pending = Some(self.runtime.spawn(task));
+        self.pending = Some(Pending {
+            task: self.runtime.spawn(task),
+            entries,
+        });
         Ok(())
     }
 
-    /// Waits for the commit under way.
+    /// Waits for the commit under way, and enters it in the manifest.
     fn wait(&mut self) -> Result<(), Error> {
-        if let Some(task) = self.pending.take() {
-            let path = self.chunks.folder().path();
-            let done = self.runtime.block_on(task);
-            self.tally.removed += done.map_err(|error| Error::damaged(path, error))??;
-        }
-        Ok(())
+        let Some(Pending { task, entries }) = self.pending.take() else {
+            return Ok(());
+        };
+        let path = self.chunks.folder().path();
+        let done = self.runtime.block_on(task);
+        self.tally.removed += done.map_err(|error| Error::damaged(path, error))??;
+        let version = self.runtime.block_on(self.chunks.version())?;
+        self.ledger.commit(entries, version)
     }
 
     /// Removes the stored files of some repositories that the stream did not bring.
-    fn forget_unseen(&mut self, repos: &[cs_common::metadata::Repo]) -> Result<(), Error> {
+    fn forget_unseen(&mut self, repos: &[&str]) -> Result<(), Error> {
         self.wait()?;
-        let stored = self.runtime.block_on(self.chunks.files(Some(repos)))?;
-        let files: HashSet<FileKey> = stored.difference(&self.seen).copied().collect();
+        let files = self.ledger.others(repos, &self.seen);
         if files.is_empty() {
             return Ok(());
         }
-        let step = Step::forget(files);
-        let chunks = &self.chunks;
-        self.tally.removed += self.runtime.block_on(chunks.commit(step, true))?;
-        Ok(())
+        self.commit(Step::forget(files))?;
+        self.wait()
     }
 
-    /// Records where the repositories are, and brings the indexes up to date.
-    fn finish(&self, repos: &[cs_common::metadata::Repo]) -> Result<(), Error> {
-        self.runtime.block_on(async {
+    /// Records where the repositories are, brings the indexes up to date, and says in the
+    /// manifest that all this is what it describes.
+    fn finish(&mut self, repos: &[cs_common::metadata::Repo]) -> Result<(), Error> {
+        let version = self.runtime.block_on(async {
             self.chunks.record_repos(repos).await?;
-            index::refresh(&self.chunks).await
-        })
+            index::refresh(&self.chunks).await?;
+            self.chunks.version().await
+        })?;
+        self.ledger.finish(version)
     }
 }
 

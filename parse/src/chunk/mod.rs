@@ -104,17 +104,21 @@ fn body_of(source: &[u8]) -> Range<usize> {
 }
 
 /// Parser steps allowed for any file, in units of the parser's progress report.
-const BUDGET_BASE: u64 = 20_000;
+const BUDGET_BASE: u64 = 5_000;
 
 /// Bytes of a file for which one more unit is allowed; ordinary code takes one in a few
 /// hundred bytes, a table of small numbers one in sixty.
 const BYTES_PER_UNIT: u64 = 32;
 
+/// The most units for any file: a unit leaves 4 to 7 KB of tree, so that is 140 MB. Ordinary
+/// code takes nine units a KB and reaches it at 2.2 MB.
+const BUDGET_MOST: u64 = 20_000;
+
 /// Parses a file within a budget of parser steps, which unlike time gives the same
 /// result on every machine.
 fn parse(source: &[u8], parser: &mut Parser, stop: &dyn Fn() -> bool) -> Option<Tree> {
     let bytes = u64::try_from(source.len()).unwrap_or(u64::MAX);
-    let mut budget = BUDGET_BASE + bytes / BYTES_PER_UNIT;
+    let mut budget = BUDGET_MOST.min(BUDGET_BASE + bytes / BYTES_PER_UNIT);
     let mut progress = |_: &tree_sitter::ParseState| {
         budget = budget.saturating_sub(1);
         if budget == 0 || stop() {
