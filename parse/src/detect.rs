@@ -72,7 +72,7 @@ mod tests {
             ("B.PY", "", Some("python")),
             ("tool", "#!/usr/bin/env python3\n", Some("python")),
             ("tool", "#!/usr/bin/env -S node --x\n", Some("javascript")),
-            ("tool", "#!/bin/bash -e\n", Some("shell")),
+            ("tool", "#!/bin/bash -e\n", Some("bash")),
             ("x.tsx", "", Some("tsx")),
             ("x.h", "struct a { int b; };\n", Some("c")),
             ("x.h", "#pragma once\nnamespace a {\n}\n", Some("cpp")),

@@ -139,6 +139,8 @@ pub(crate) type Describe = for<'t> fn(Node<'t>, &[u8]) -> Verdict<'t>;
 pub(crate) enum Verdict<'t> {
     Is(Described<'t>),
     Gathered(Class),
+    /// Belongs to what follows it, as [`Role::Attribute`] does, and may document it.
+    Attribute(Option<String>),
 }
 
 /// What a grammar tells about one definition.
@@ -157,6 +159,9 @@ pub(crate) struct Described<'t> {
     pub(crate) signature_end: Option<usize>,
     /// Documentation found inside, such as a docstring.
     pub(crate) doc: Option<String>,
+    /// What it is a part of: definitions with the same answer that follow each other,
+    /// such as a signature and its equations, are one.
+    pub(crate) clause_of: Option<String>,
 }
 
 impl<'t> Described<'t> {
@@ -208,6 +213,8 @@ static TABLE: &[&Language] = &[
     &languages::c::C,
     &languages::c::CPP,
     &languages::markdown::LANGUAGE,
+    &languages::bash::LANGUAGE,
+    &languages::lua::LANGUAGE,
 ];
 
 /// The languages that are known by name only.
@@ -225,6 +232,7 @@ static PLAIN: &[&Language] = &[
     &Language::plain("elixir", &["ex", "exs"], &[], &[]),
     &Language::plain("elm", &["elm"], &[], &[]),
     &Language::plain("erlang", &["erl", "hrl"], &[], &[]),
+    &Language::plain("fish", &["fish"], &[], &["fish"]),
     &Language::plain("fortran", &["f", "f90", "f95", "for"], &[], &[]),
     &Language::plain("fsharp", &["fs", "fsi", "fsx"], &[], &[]),
     &Language::plain("graphql", &["graphql", "gql"], &[], &[]),
@@ -242,7 +250,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("kotlin", &["kt", "kts"], &[], &[]),
     &Language::plain("less", &["less"], &[], &[]),
     &Language::plain("lisp", &["lisp", "el", "scm", "rkt"], &[], &[]),
-    &Language::plain("lua", &["lua"], &[], &[]),
     &Language::plain(
         "make",
         &["mk", "mak"],
@@ -266,12 +273,6 @@ static PLAIN: &[&Language] = &[
     ),
     &Language::plain("scala", &["scala", "sc", "sbt"], &[], &[]),
     &Language::plain("scss", &["scss", "sass"], &[], &[]),
-    &Language::plain(
-        "shell",
-        &["sh", "bash", "zsh", "fish", "ksh"],
-        &[],
-        &["sh", "bash", "zsh", "dash", "ksh", "fish"],
-    ),
     &Language::plain("sql", &["sql"], &[], &[]),
     &Language::plain("svelte", &["svelte"], &[], &[]),
     &Language::plain("swift", &["swift"], &[], &[]),

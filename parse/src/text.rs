@@ -43,8 +43,10 @@ pub(crate) fn doc<'a>(comments: impl Iterator<Item = &'a [u8]>) -> Option<String
     for comment in comments {
         let window = comment.get(..comment.len().min(2 * MAX_DOC));
         let text = String::from_utf8_lossy(window.unwrap_or_default());
-        for line in text.trim().lines() {
-            doc.push_str(strip_markers(line));
+        let text = text.trim();
+        let has_dashes = text.starts_with("--") && !text.starts_with("--[");
+        for line in unwrapped(text).lines() {
+            doc.push_str(strip_markers(line, has_dashes));
             doc.push('\n');
         }
         if doc.len() > 2 * MAX_DOC {
@@ -58,16 +60,47 @@ pub(crate) fn doc<'a>(comments: impl Iterator<Item = &'a [u8]>) -> Option<String
 pub(crate) fn docstring(literal: &[u8]) -> Option<String> {
     let window = literal.get(..literal.len().min(2 * MAX_DOC));
     let text = String::from_utf8_lossy(window.unwrap_or_default());
-    let text = text.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let text = text.trim_start_matches(|c: char| c == '~' || c.is_ascii_alphabetic());
     let text = text.trim_matches(['"', '\'']);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     bounded_doc(&lines.join("\n"))
 }
 
-fn strip_markers(line: &str) -> &str {
+/// What opens and closes comments whose lines have no markers of their own; of those
+/// that begin alike the longest stands first.
+const WRAPPERS: &[(&str, &str)] = &[
+    ("-- |", ""),
+    ("--[==[", "]==]"),
+    ("--[=[", "]=]"),
+    ("--[[", "]]"),
+    ("{- |", "-}"),
+    ("{-|", "-}"),
+    ("{-", "-}"),
+    ("(*", "*)"),
+    ("#=", "=#"),
+];
+
+/// Strips what opens and closes a comment.
+fn unwrapped(comment: &str) -> &str {
+    let found = WRAPPERS
+        .iter()
+        .find_map(|(open, close)| Some((comment.strip_prefix(open)?, close)));
+    found.map_or(comment, |(inner, close)| {
+        inner.strip_suffix(close).unwrap_or(inner).trim()
+    })
+}
+
+/// Strips a line's markers; dashes are one only in a comment that begins with them.
+fn strip_markers(line: &str, has_dashes: bool) -> &str {
     let line = line.trim();
     let line = line.strip_suffix("*/").unwrap_or(line);
-    let body = line.trim_start_matches(['/', '*', '#', '!']);
+    let body = if has_dashes && line.starts_with("--") {
+        line.trim_start_matches('-')
+    } else if let Some(roxygen) = line.strip_prefix("#'") {
+        roxygen
+    } else {
+        line.trim_start_matches(['/', '*', '#', '!'])
+    };
     // A list item or an indented example keeps what follows the first space.
     body.strip_prefix(' ').unwrap_or(body).trim_end()
 }
@@ -124,6 +157,15 @@ mod tests {
             (vec!["# hash"], Some("hash")),
             (vec!["/* one */"], Some("one")),
             (vec!["//"], None),
+            (
+                vec!["-- | One.\n-- - item", "--- two --"],
+                Some("One.\n- item\ntwo --"),
+            ),
+            (vec!["--[[ One.\n  --two ]]"], Some("One.\n--two")),
+            (vec!["{- | One.\n  - item -}"], Some("One.\n- item")),
+            (vec!["(** One. *)"], Some("One.")),
+            (vec!["#= One. =#"], Some("One.")),
+            (vec!["#' @param a One."], Some("@param a One.")),
         ] {
             let doc = doc(source.iter().map(|line| line.as_bytes()));
             assert_eq!(doc.as_deref(), expected, "{source:?}");

@@ -40,6 +40,8 @@ pub(super) struct Found<'t> {
     pub(super) described: Described<'t>,
     /// The comments before it.
     pub(super) comments: Vec<Range<usize>>,
+    /// The nodes of its further clauses.
+    pub(super) clauses: Vec<Node<'t>>,
 }
 
 impl Found<'_> {
@@ -81,6 +83,9 @@ impl<'a> Scan<'a> {
     pub(super) fn inside<'t>(self, found: &Found<'t>) -> Vec<Atom<'t>> {
         let mut collector = Collector::new(self, Some(found.identity()));
         collector.children(found.outer, 0);
+        for clause in &found.clauses {
+            collector.clause(*clause);
+        }
         collector.finish()
     }
 }
@@ -102,6 +107,8 @@ struct Collector<'a, 't> {
 struct Pending {
     span: Option<Range<usize>>,
     comments: Vec<Range<usize>>,
+    /// Documentation that an attribute holds.
+    doc: Option<String>,
     /// Attributes and openings belong to what follows even over a blank line.
     binds: bool,
 }
@@ -112,7 +119,8 @@ enum Sort<'t> {
     /// The children stand for the node; loose ones get the class, if there is one.
     Open(Option<Class>),
     Comment,
-    Attribute,
+    /// With the documentation that it holds.
+    Attribute(Option<String>),
     Loose(Class),
 }
 
@@ -158,6 +166,7 @@ impl<'a, 't> Collector<'a, 't> {
     /// Tells whether a named node is a token without a word, such as an empty statement.
     fn is_punctuation(&self, node: Node<'t>) -> bool {
         node.end_byte() - node.start_byte() <= MAX_PUNCTUATION
+            && !matches!(self.scan.syntax.role(node), Some(Role::Comment))
             && self
                 .scan
                 .source
@@ -171,9 +180,10 @@ impl<'a, 't> Collector<'a, 't> {
         }
         match self.sort(node, depth) {
             Sort::Comment => self.comment(node),
-            Sort::Attribute => {
+            Sort::Attribute(doc) => {
                 self.release_if_apart(node.start_byte());
                 self.wait(node.byte_range());
+                self.pending.doc = doc.or(self.pending.doc.take());
                 self.pending.binds = true;
             }
             Sort::Open(class) => {
@@ -240,7 +250,7 @@ impl<'a, 't> Collector<'a, 't> {
         match self.scan.syntax.role(node) {
             None => Sort::Loose(Class::Other),
             Some(Role::Comment) => Sort::Comment,
-            Some(Role::Attribute) => Sort::Attribute,
+            Some(Role::Attribute) => Sort::Attribute(None),
             Some(Role::Transparent) => Sort::Open(None),
             Some(Role::Gathered(class)) => Sort::Loose(*class),
             Some(Role::Definition(..) | Role::Wrapper) => self.look_through(node),
@@ -261,8 +271,10 @@ impl<'a, 't> Collector<'a, 't> {
                             shape: described.shape.unwrap_or(*shape),
                             described,
                             comments: Vec::new(),
+                            clauses: Vec::new(),
                         })),
                         Verdict::Gathered(class) => Sort::Loose(class),
+                        Verdict::Attribute(doc) => Sort::Attribute(doc),
                     };
                 }
                 Some(Role::Gathered(class)) => return Sort::Loose(*class),
@@ -349,7 +361,13 @@ impl<'a, 't> Collector<'a, 't> {
             .map_or(node.start_byte(), |span| span.start.min(node.start_byte()));
         let end = node.end_byte();
         match &mut what {
-            What::Definition(found) => found.comments = pending.comments,
+            What::Definition(found) => {
+                if !pending.binds && self.continues(node, found) {
+                    return;
+                }
+                found.comments = pending.comments;
+                found.described.doc = found.described.doc.take().or(pending.doc);
+            }
             What::Loose(class, _) => {
                 if let Some(last) = self.atoms.last_mut()
                     && let What::Loose(before, kept) = &mut last.what
@@ -365,6 +383,37 @@ impl<'a, 't> Collector<'a, 't> {
         }
         let start = with_indentation(self.scan.source, start);
         self.atoms.push(Atom { start, end, what });
+    }
+
+    /// Joins a definition to the last entry, if it is a further clause of that one.
+    fn continues(&mut self, node: Node<'t>, found: &Found<'t>) -> bool {
+        let limit = self.scan.limit;
+        let Some(Atom { start, end, what }) = self.atoms.last_mut() else {
+            return false;
+        };
+        let What::Definition(last) = what else {
+            return false;
+        };
+        let same = found.described.clause_of.is_some()
+            && found.described.clause_of == last.described.clause_of;
+        // A signature is nothing without its first equation, however large that is.
+        let is_signature = last.described.body.is_none() && last.clauses.is_empty();
+        if !same || !(is_signature || node.end_byte() - *start <= limit) {
+            return false;
+        }
+        *end = node.end_byte();
+        last.clauses.push(node);
+        true
+    }
+
+    /// Lists a further clause of the definition that is being opened.
+    fn clause(&mut self, node: Node<'t>) {
+        if node.end_byte() - node.start_byte() > self.scan.limit {
+            self.children(node, 0);
+        } else {
+            self.push(node, What::Loose(Class::Other, Some(node)));
+        }
+        self.last_end = self.last_end.max(node.end_byte());
     }
 }
 

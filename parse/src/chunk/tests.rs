@@ -108,6 +108,18 @@ fn signatures_and_documentation_are_found() {
             "template <class T> T add(T a)",
             "Adds.",
         ),
+        (
+            "bash",
+            "# Adds.\n#\n# Prints it.\nfunction add() {\n  echo $(($1 + 1))\n}\n",
+            "function add()",
+            "Adds.\n\nPrints it.",
+        ),
+        (
+            "lua",
+            "--- Adds.\n-- @param a one\nM.add = function(a)\n  return a\nend\n",
+            "M.add = function(a)",
+            "Adds.\n@param a one",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

@@ -1,9 +1,11 @@
 //! The rules of each language with a grammar.
 
+pub(crate) mod bash;
 pub(crate) mod c;
 pub(crate) mod go;
 pub(crate) mod java;
 pub(crate) mod javascript;
+pub(crate) mod lua;
 pub(crate) mod markdown;
 pub(crate) mod python;
 pub(crate) mod rust;
