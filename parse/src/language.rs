@@ -215,6 +215,8 @@ static TABLE: &[&Language] = &[
     &languages::markdown::LANGUAGE,
     &languages::bash::LANGUAGE,
     &languages::lua::LANGUAGE,
+    &languages::elixir::LANGUAGE,
+    &languages::haskell::LANGUAGE,
 ];
 
 /// The languages that are known by name only.
@@ -229,7 +231,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("csv", &["csv", "tsv"], &[], &[]),
     &Language::plain("dart", &["dart"], &[], &[]),
     &Language::plain("dockerfile", &[], &["Dockerfile", "Containerfile"], &[]),
-    &Language::plain("elixir", &["ex", "exs"], &[], &[]),
     &Language::plain("elm", &["elm"], &[], &[]),
     &Language::plain("erlang", &["erl", "hrl"], &[], &[]),
     &Language::plain("fish", &["fish"], &[], &["fish"]),
@@ -237,7 +238,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("fsharp", &["fs", "fsi", "fsx"], &[], &[]),
     &Language::plain("graphql", &["graphql", "gql"], &[], &[]),
     &Language::plain("groovy", &["groovy", "gradle"], &[], &[]),
-    &Language::plain("haskell", &["hs", "lhs"], &[], &[]),
     &Language::plain("html", &["html", "htm", "xhtml"], &[], &[]),
     &Language::plain("ini", &["ini", "cfg", "conf", "properties"], &[], &[]),
     &Language::plain(
@@ -249,6 +249,7 @@ static PLAIN: &[&Language] = &[
     &Language::plain("julia", &["jl"], &[], &[]),
     &Language::plain("kotlin", &["kt", "kts"], &[], &[]),
     &Language::plain("less", &["less"], &[], &[]),
+    &Language::plain("literate_haskell", &["lhs"], &[], &[]),
     &Language::plain("lisp", &["lisp", "el", "scm", "rkt"], &[], &[]),
     &Language::plain(
         "make",

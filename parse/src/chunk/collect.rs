@@ -191,9 +191,9 @@ impl<'a, 't> Collector<'a, 't> {
                 let start = node.start_byte();
                 let opening = self.scan.source.get(start);
                 let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_#@$".contains(byte);
-                if opening.is_some_and(is_word) {
+                if opening.is_some_and(is_word) && Some(node.id()) != self.own {
                     // The word that the node begins with belongs to its first entry; a
-                    // bracket belongs to what stands before it.
+                    // bracket, or the `do` of a body, belongs to what stands before it.
                     self.wait(start..start);
                     self.pending.binds = true;
                 }
@@ -362,7 +362,7 @@ impl<'a, 't> Collector<'a, 't> {
         let end = node.end_byte();
         match &mut what {
             What::Definition(found) => {
-                if !pending.binds && self.continues(node, found) {
+                if self.continues(node, found) {
                     return;
                 }
                 found.comments = pending.comments;

@@ -120,6 +120,18 @@ fn signatures_and_documentation_are_found() {
             "M.add = function(a)",
             "Adds.\n@param a one",
         ),
+        (
+            "elixir",
+            "@doc \"\"\"\nAdds.\n\"\"\"\n@spec add(a) :: a\ndef add(a) when a > 1, do: a\ndef add(_), do: 1\n",
+            "def add(a) when a > 1",
+            "Adds.",
+        ),
+        (
+            "haskell",
+            "-- | Adds.\nadd\n  :: Int\n  -> Int\n{-# INLINE add #-}\nadd 0 = 1\nadd a = a\n",
+            "add :: Int -> Int",
+            "Adds.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

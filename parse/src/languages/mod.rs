@@ -2,7 +2,9 @@
 
 pub(crate) mod bash;
 pub(crate) mod c;
+pub(crate) mod elixir;
 pub(crate) mod go;
+pub(crate) mod haskell;
 pub(crate) mod java;
 pub(crate) mod javascript;
 pub(crate) mod lua;
