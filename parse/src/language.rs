@@ -106,6 +106,9 @@ pub(crate) enum Role {
     Gathered(Class),
     /// Belongs to what follows it directly, and documents it.
     Comment,
+    /// A comment that belongs to the definition directly before it, if a blank line
+    /// separates it from what follows.
+    CommentEither,
     /// Belongs to what follows it.
     Attribute,
 }
@@ -217,6 +220,8 @@ static TABLE: &[&Language] = &[
     &languages::lua::LANGUAGE,
     &languages::elixir::LANGUAGE,
     &languages::haskell::LANGUAGE,
+    &languages::ocaml::OCAML,
+    &languages::ocaml::INTERFACE,
 ];
 
 /// The languages that are known by name only.
@@ -259,7 +264,6 @@ static PLAIN: &[&Language] = &[
     ),
     &Language::plain("nix", &["nix"], &[], &[]),
     &Language::plain("objc", &["m", "mm"], &[], &[]),
-    &Language::plain("ocaml", &["ml", "mli"], &[], &[]),
     &Language::plain("perl", &["pl", "pm", "t"], &[], &["perl"]),
     &Language::plain("php", &["php"], &[], &["php"]),
     &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),

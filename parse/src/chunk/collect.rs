@@ -11,6 +11,7 @@ use tree_sitter::Node;
 use super::gather::TINY;
 use super::{line_start, starts_line};
 use crate::language::{Class, Described, Role, Shape, Syntax, Verdict};
+use crate::text;
 
 /// How deep nodes are opened. What lies deeper is cut by lines, so that no input can
 /// exhaust the stack.
@@ -109,6 +110,8 @@ struct Pending {
     comments: Vec<Range<usize>>,
     /// Documentation that an attribute holds.
     doc: Option<String>,
+    /// Whether the comments may document what stands before them.
+    is_either: bool,
     /// Attributes and openings belong to what follows even over a blank line.
     binds: bool,
 }
@@ -118,7 +121,8 @@ enum Sort<'t> {
     Definition(Box<Found<'t>>),
     /// The children stand for the node; loose ones get the class, if there is one.
     Open(Option<Class>),
-    Comment,
+    /// With whether it may document what stands before it.
+    Comment(bool),
     /// With the documentation that it holds.
     Attribute(Option<String>),
     Loose(Class),
@@ -166,7 +170,10 @@ impl<'a, 't> Collector<'a, 't> {
     /// Tells whether a named node is a token without a word, such as an empty statement.
     fn is_punctuation(&self, node: Node<'t>) -> bool {
         node.end_byte() - node.start_byte() <= MAX_PUNCTUATION
-            && !matches!(self.scan.syntax.role(node), Some(Role::Comment))
+            && !matches!(
+                self.scan.syntax.role(node),
+                Some(Role::Comment | Role::CommentEither)
+            )
             && self
                 .scan
                 .source
@@ -179,7 +186,7 @@ impl<'a, 't> Collector<'a, 't> {
             return;
         }
         match self.sort(node, depth) {
-            Sort::Comment => self.comment(node),
+            Sort::Comment(is_either) => self.comment(node, is_either),
             Sort::Attribute(doc) => {
                 self.release_if_apart(node.start_byte());
                 self.wait(node.byte_range());
@@ -249,7 +256,8 @@ impl<'a, 't> Collector<'a, 't> {
     fn sort_by_role(&self, node: Node<'t>) -> Sort<'t> {
         match self.scan.syntax.role(node) {
             None => Sort::Loose(Class::Other),
-            Some(Role::Comment) => Sort::Comment,
+            Some(Role::Comment) => Sort::Comment(false),
+            Some(Role::CommentEither) => Sort::Comment(true),
             Some(Role::Attribute) => Sort::Attribute(None),
             Some(Role::Transparent) => Sort::Open(None),
             Some(Role::Gathered(class)) => Sort::Loose(*class),
@@ -296,7 +304,7 @@ impl<'a, 't> Collector<'a, 't> {
         Sort::Loose(Class::Other)
     }
 
-    fn comment(&mut self, node: Node<'t>) {
+    fn comment(&mut self, node: Node<'t>, is_either: bool) {
         let span = node.byte_range();
         let trails = self.pending.span.is_none()
             && self.last_end > 0
@@ -307,6 +315,7 @@ impl<'a, 't> Collector<'a, 't> {
         }
         self.release_if_apart(span.start);
         self.pending.comments.push(span.clone());
+        self.pending.is_either = is_either;
         self.wait(span);
     }
 
@@ -344,6 +353,9 @@ impl<'a, 't> Collector<'a, 't> {
 
     fn release(&mut self) {
         let pending = std::mem::take(&mut self.pending);
+        if pending.is_either && self.documents_last(&pending) {
+            return;
+        }
         if let Some(span) = pending.span.filter(|span| !span.is_empty()) {
             self.atoms.push(Atom {
                 start: with_indentation(self.scan.source, span.start),
@@ -351,6 +363,32 @@ impl<'a, 't> Collector<'a, 't> {
                 what: What::Loose(Class::Comment, None),
             });
         }
+    }
+
+    /// Joins comments to the definition that they directly follow, if they do.
+    fn documents_last(&mut self, pending: &Pending) -> bool {
+        let (Some(span), Some(last)) = (&pending.span, self.atoms.last()) else {
+            return false;
+        };
+        if self.has_blank_line(last.end..span.start) {
+            return false;
+        }
+        let Some(Atom {
+            end,
+            what: What::Definition(last),
+            ..
+        }) = self.atoms.last_mut()
+        else {
+            return false;
+        };
+        *end = span.end;
+        if last.comments.is_empty() && last.described.doc.is_none() {
+            let source = self.scan.source;
+            let comments = pending.comments.iter();
+            let comments = comments.filter_map(|span| source.get(span.clone()));
+            last.described.doc = text::doc(comments);
+        }
+        true
     }
 
     fn push(&mut self, node: Node<'t>, mut what: What<'t>) {

@@ -132,6 +132,18 @@ fn signatures_and_documentation_are_found() {
             "add :: Int -> Int",
             "Adds.",
         ),
+        (
+            "ocaml",
+            "(** Adds. *)\nlet rec add\n    ~by a : int =\n  by + a\n",
+            "let rec add ~by a : int",
+            "Adds.",
+        ),
+        (
+            "ocaml_interface",
+            "val add : int -> int\n(** Adds.\n    One. *)\n\n",
+            "val add : int -> int",
+            "Adds.\nOne.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

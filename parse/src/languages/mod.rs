@@ -9,5 +9,6 @@ pub(crate) mod java;
 pub(crate) mod javascript;
 pub(crate) mod lua;
 pub(crate) mod markdown;
+pub(crate) mod ocaml;
 pub(crate) mod python;
 pub(crate) mod rust;
