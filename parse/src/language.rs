@@ -6,6 +6,7 @@
 //! cannot be had from a field of the node.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use tree_sitter::Node;
@@ -200,8 +201,20 @@ const MAX_NAME: usize = 200;
 
 /// Returns a node's text with white space collapsed, at most 200 bytes of it.
 pub(crate) fn text(node: Node<'_>, source: &[u8]) -> String {
-    let bytes = source.get(node.byte_range()).unwrap_or_default();
+    span_text(node.byte_range(), source)
+}
+
+/// Returns the text of a span as [`text`] does that of a node.
+pub(crate) fn span_text(span: Range<usize>, source: &[u8]) -> String {
+    let bytes = source.get(span).unwrap_or_default();
     crate::text::collapse(bytes, MAX_NAME)
+}
+
+/// Returns the first named child of a kind.
+pub(crate) fn child<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
+    let mut cursor = node.walk();
+    node.named_children(&mut cursor)
+        .find(|child| child.kind() == kind)
 }
 
 /// The languages that are cut along their syntax.
@@ -215,6 +228,7 @@ static TABLE: &[&Language] = &[
     &languages::java::LANGUAGE,
     &languages::c::C,
     &languages::c::CPP,
+    &languages::csharp::LANGUAGE,
     &languages::markdown::LANGUAGE,
     &languages::bash::LANGUAGE,
     &languages::lua::LANGUAGE,
@@ -231,7 +245,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("bazel", &["bzl", "bazel"], &["BUILD", "WORKSPACE"], &[]),
     &Language::plain("clojure", &["clj", "cljs", "cljc", "edn"], &[], &[]),
     &Language::plain("cmake", &["cmake"], &["CMakeLists.txt"], &[]),
-    &Language::plain("csharp", &["cs"], &[], &[]),
     &Language::plain("css", &["css"], &[], &[]),
     &Language::plain("csv", &["csv", "tsv"], &[], &[]),
     &Language::plain("dart", &["dart"], &[], &[]),

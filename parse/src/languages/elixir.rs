@@ -3,7 +3,7 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, child,
 };
 use crate::text;
 
@@ -37,12 +37,6 @@ fn word<'s>(call: Node<'_>, source: &'s [u8]) -> &'s [u8] {
     target
         .and_then(|target| source.get(target.byte_range()))
         .unwrap_or_default()
-}
-
-fn child<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
-    let mut cursor = node.walk();
-    node.named_children(&mut cursor)
-        .find(|child| child.kind() == kind)
 }
 
 fn first_argument(call: Node<'_>) -> Option<Node<'_>> {

@@ -3,7 +3,7 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, text,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, child, text,
 };
 
 use Role::{CommentEither, Definition, Gathered};
@@ -95,12 +95,6 @@ const RULES: &[Rule] = &[
 
 /// A value of fewer bytes that is no function is gathered with its neighbours.
 const SMALL_CONSTANT: usize = 256;
-
-fn child<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
-    let mut cursor = node.walk();
-    node.named_children(&mut cursor)
-        .find(|child| child.kind() == kind)
-}
 
 /// Describes a definition by its only binding; of `… and …` each binding is found inside.
 fn only<'t>(
