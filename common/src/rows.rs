@@ -1,7 +1,7 @@
 //! Chunk rows: the contract's columns as a table, a builder of batches, and a typed view of them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::builder::{PrimitiveBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
@@ -154,18 +154,38 @@ pub struct Chunk<'a> {
 /// Bytes of text after which a batch is due.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Age of its first row after which a batch is due.
+/// The same for the first batch; each later one may be twice as large as the one before it.
+const FIRST_BATCH_BYTES: usize = 32 << 10;
+
+/// How long rows wait for more when none come.
 pub const BATCH_AGE: Duration = Duration::from_millis(200);
 
-/// Gathers rows into a batch of [`chunk_schema`], until it is due.
-#[derive(Debug, Default)]
+/// Gathers rows into batches of [`chunk_schema`].
+///
+/// Where a batch ends depends on its bytes alone, so that the same rows make the same batches.
+/// The first ones are small: they are what the next stage begins with.
+#[derive(Debug)]
 pub struct BatchBuilder {
     text: [StringBuilder; 15],
     u64s: [PrimitiveBuilder<UInt64Type>; 3],
     lines: [PrimitiveBuilder<UInt32Type>; 2],
     mtime: PrimitiveBuilder<Int64Type>,
     bytes: usize,
-    born: Option<Instant>,
+    /// Bytes after which the batch at hand is due.
+    limit: usize,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self {
+            text: Default::default(),
+            u64s: Default::default(),
+            lines: Default::default(),
+            mtime: PrimitiveBuilder::default(),
+            bytes: 0,
+            limit: FIRST_BATCH_BYTES,
+        }
+    }
 }
 
 impl BatchBuilder {
@@ -195,18 +215,12 @@ impl BatchBuilder {
 
     /// Tells whether there is no row.
     pub fn is_empty(&self) -> bool {
-        self.born.is_none()
+        self.bytes == 0
     }
 
-    /// Tells whether the batch should be written: it is large, or its first row is old.
+    /// Tells whether the batch is large enough to be written.
     pub fn is_due(&self) -> bool {
-        self.bytes >= BATCH_BYTES || self.time_left() == Some(Duration::ZERO)
-    }
-
-    /// Returns how long the rows gathered may wait for more, if there are any.
-    pub fn time_left(&self) -> Option<Duration> {
-        self.born
-            .map(|born| BATCH_AGE.saturating_sub(born.elapsed()))
+        self.bytes >= self.limit
     }
 
     /// Returns the rows gathered as a batch, and starts anew.
@@ -226,7 +240,7 @@ impl BatchBuilder {
             })
             .collect();
         self.bytes = 0;
-        self.born = None;
+        self.limit = BATCH_BYTES.min(self.limit * 2);
         RecordBatch::try_new(Arc::new(chunk_schema()), arrays).map_err(Error::Arrow)
     }
 
@@ -265,7 +279,6 @@ impl BatchBuilder {
             builder.append_option(value);
         }
         self.mtime.append_option(file.file_mtime_ns);
-        self.born.get_or_insert_with(Instant::now);
     }
 }
 

@@ -10,9 +10,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use cs_common::progress::Progress;
-use cs_common::rows::{BatchBuilder, Chunk, FileInfo};
+use cs_common::rows::{BATCH_AGE, BatchBuilder, Chunk, FileInfo};
 use cs_common::stream::StreamWriter;
 use log::{debug, warn};
 
@@ -133,10 +134,14 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Writes the parcels in order as they come, old rows even if none come, and the seal.
+    /// Writes the parcels in order as they come, and the seal.
+    ///
+    /// Batches are cut by their bytes, except that rows which wait behind a file that takes
+    /// the parser long are sent on.
     fn write_all(mut self, receiver: &Receiver<Parcel>, window: &Window) -> Result<Summary, Error> {
         let mut early: HashMap<usize, Result<Outcome, Unread>> = HashMap::new();
         let mut index = 0;
+        let mut moved = Instant::now();
         loop {
             while let Some(job) = self.jobs.get(index) {
                 match job {
@@ -148,13 +153,15 @@ impl Output<'_> {
                 }
                 index += 1;
                 window.advance(index);
+                moved = Instant::now();
             }
             if index == self.jobs.len() {
                 break;
             }
-            let received = match self.batch.time_left() {
-                Some(time) => receiver.recv_timeout(time),
-                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let received = if self.batch.is_empty() {
+                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                receiver.recv_timeout(BATCH_AGE.saturating_sub(moved.elapsed()))
             };
             match received {
                 Ok((number, outcome)) => {

@@ -1,8 +1,11 @@
 //! The pipeline as a user has it: four binaries, pipes and files.
 
 mod bad_input;
+mod changes;
 mod documents;
 mod interop;
 mod pipe_matrix;
 mod pipeline;
+mod robust;
+mod scope;
 mod structure;

@@ -121,7 +121,7 @@ fn several_repositories_share_a_store() {
     );
     home.sh("cs-parse repo | cs-embed | cs-store --prune db")
         .status(0);
-    home.sh("cs-parse other --repo second | cs-embed | cs-store --prune db")
+    home.sh("cs-parse other --repo-name second | cs-embed | cs-store --prune db")
         .status(0);
     let repos: Vec<String> = hits(&home, "--db db -n 50 upload")
         .iter()
@@ -184,13 +184,13 @@ fn no_hit_is_status_one() {
 fn flags_do_what_their_help_says() {
     let home = home();
     home.write("repo/big.txt", "word ".repeat(2000));
-    home.sh("cs-parse repo --max-file-bytes 1000 > /dev/null")
+    home.sh("cs-parse repo --max-file-size 1000 > /dev/null")
         .status(1)
         .says("big.txt");
     // What is binary is left out whatever its size, and that is nothing to tell.
     std::fs::remove_file(home.path().join("repo/big.txt")).expect("remove");
     home.write("repo/logo.bin", [0; 5000]);
-    home.sh("cs-parse repo --max-file-bytes 1000 > /dev/null")
+    home.sh("cs-parse repo --max-file-size 1000 > /dev/null")
         .status(0)
         .silent();
     home.write("repo/big.txt", "word ".repeat(2000));
@@ -212,7 +212,7 @@ fn flags_do_what_their_help_says() {
     home.sh("cs-parse repo --max-chunk-bytes 1 > /dev/null")
         .status(2)
         .says("--max-chunk-bytes");
-    home.sh("cs-parse repo --repo named | cs-embed -j 1 | CS_DB=env cs-store -q")
+    home.sh("cs-parse repo --repo-name named | cs-embed -j 1 | CS_DB=env cs-store -q")
         .status(0)
         .silent();
     let text = home

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder of its own for one test, which is home and working directory of what it runs.
@@ -125,6 +126,39 @@ impl Output {
     pub fn silent(self) -> Self {
         assert!(self.stderr.is_empty(), "not silent: {self}");
         self
+    }
+
+    /// Returns the records on standard output, one JSON object a line.
+    ///
+    /// # Panics
+    /// If a line is no JSON.
+    pub fn records(&self) -> Vec<Value> {
+        self.text()
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    /// Returns what the rows of a JSON Lines stream do to which files: `put a.rs` once for each
+    /// file, `delete b.rs`.
+    ///
+    /// # Panics
+    /// If it is no whole stream: the first record begins it and the last one seals it.
+    #[track_caller]
+    pub fn changes(&self) -> Vec<String> {
+        let records = self.records();
+        let op = |record: &Value| record["op"].as_str().unwrap_or_default().to_owned();
+        let ends = (records.first().map(op), records.last().map(op));
+        assert_eq!(ends, (Some("begin".into()), Some("end".into())), "{self}");
+        let mut changes: Vec<String> = records[1..records.len() - 1]
+            .iter()
+            .map(|record| {
+                let path = record["path"].as_str().unwrap_or_default();
+                format!("{} {path}", op(record))
+            })
+            .collect();
+        changes.dedup();
+        changes
     }
 
     /// Returns standard output as text.
