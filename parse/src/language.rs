@@ -79,7 +79,8 @@ pub(crate) struct Grammar {
 pub(crate) enum Outline {
     /// Definitions, which may hold others.
     Definitions,
-    /// Headings of several levels; the grammar's definitions are the headings.
+    /// Headings of several levels; the grammar's definitions are the headings, and those
+    /// without a level are chunks of their own under them.
     Headings,
 }
 
@@ -166,6 +167,17 @@ pub(crate) struct Described<'t> {
     /// What it is a part of: definitions with the same answer that follow each other,
     /// such as a signature and its equations, are one.
     pub(crate) clause_of: Option<String>,
+    /// How high it stands, where it is a heading.
+    pub(crate) level: Option<Level>,
+}
+
+/// How high a heading stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// 1 is the highest.
+    Number(usize),
+    /// Each style that appears stands below those that appeared before it.
+    Style(usize),
 }
 
 impl<'t> Described<'t> {
@@ -230,6 +242,7 @@ static TABLE: &[&Language] = &[
     &languages::c::CPP,
     &languages::csharp::LANGUAGE,
     &languages::markdown::LANGUAGE,
+    &languages::rst::LANGUAGE,
     &languages::bash::LANGUAGE,
     &languages::lua::LANGUAGE,
     &languages::elixir::LANGUAGE,
@@ -282,7 +295,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
     &Language::plain("protobuf", &["proto"], &[], &[]),
     &Language::plain("r", &["r"], &[], &[]),
-    &Language::plain("rst", &["rst"], &[], &[]),
     &Language::plain(
         "ruby",
         &["rb", "rake", "gemspec"],

@@ -3,7 +3,7 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, text,
+    Cut, Described, Grammar, Language, Level, Outline, Role, Rule, Shape, Verdict, text,
 };
 
 use Role::{Definition, Transparent};
@@ -38,6 +38,23 @@ fn heading<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
                 title.trim_end_matches('#').trim_end().to_owned()
             })
             .filter(|title| !title.is_empty()),
+        level: Some(level(node)),
         ..Described::default()
     })
+}
+
+/// Returns a heading's level, from its marker or underline.
+fn level(heading: Node<'_>) -> Level {
+    let mut cursor = heading.walk();
+    let number = heading
+        .named_children(&mut cursor)
+        .find_map(|child| match child.kind() {
+            "setext_h1_underline" => Some(1),
+            "setext_h2_underline" => Some(2),
+            kind => kind
+                .strip_prefix("atx_h")
+                .and_then(|rest| rest.strip_suffix("_marker"))
+                .and_then(|level| level.parse().ok()),
+        });
+    Level::Number(number.unwrap_or(1))
 }

@@ -12,4 +12,5 @@ pub(crate) mod lua;
 pub(crate) mod markdown;
 pub(crate) mod ocaml;
 pub(crate) mod python;
+pub(crate) mod rst;
 pub(crate) mod rust;
