@@ -113,6 +113,8 @@ pub(crate) enum Role {
     CommentEither,
     /// Belongs to what follows it.
     Attribute,
+    /// Belongs to what precedes it, such as an end tag.
+    Closing,
 }
 
 /// How a definition relates to the definitions inside it.
@@ -144,6 +146,8 @@ pub(crate) type Describe = for<'t> fn(Node<'t>, &[u8]) -> Verdict<'t>;
 pub(crate) enum Verdict<'t> {
     Is(Described<'t>),
     Gathered(Class),
+    /// Its children stand for it, as those of [`Role::Transparent`] do.
+    Open,
     /// Belongs to what follows it, as [`Role::Attribute`] does, and may document it.
     Attribute(Option<String>),
 }
@@ -209,7 +213,7 @@ pub(crate) fn with_body<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
 }
 
 /// The longest name kept, in bytes; broken syntax can make a "name" of anything.
-const MAX_NAME: usize = 200;
+pub(crate) const MAX_NAME: usize = 200;
 
 /// Returns a node's text with white space collapsed, at most 200 bytes of it.
 pub(crate) fn text(node: Node<'_>, source: &[u8]) -> String {
@@ -243,6 +247,7 @@ static TABLE: &[&Language] = &[
     &languages::csharp::LANGUAGE,
     &languages::markdown::LANGUAGE,
     &languages::rst::LANGUAGE,
+    &languages::html::LANGUAGE,
     &languages::bash::LANGUAGE,
     &languages::lua::LANGUAGE,
     &languages::elixir::LANGUAGE,
@@ -269,7 +274,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("fsharp", &["fs", "fsi", "fsx"], &[], &[]),
     &Language::plain("graphql", &["graphql", "gql"], &[], &[]),
     &Language::plain("groovy", &["groovy", "gradle"], &[], &[]),
-    &Language::plain("html", &["html", "htm", "xhtml"], &[], &[]),
     &Language::plain("ini", &["ini", "cfg", "conf", "properties"], &[], &[]),
     &Language::plain(
         "json",

@@ -125,6 +125,7 @@ enum Sort<'t> {
     Comment(bool),
     /// With the documentation that it holds.
     Attribute(Option<String>),
+    Closing,
     Loose(Class),
 }
 
@@ -193,6 +194,13 @@ impl<'a, 't> Collector<'a, 't> {
                 self.pending.doc = doc.or(self.pending.doc.take());
                 self.pending.binds = true;
             }
+            Sort::Closing => {
+                self.release();
+                match self.atoms.last_mut() {
+                    Some(last) => last.end = node.end_byte(),
+                    None => self.push(node, What::Loose(Class::Other, Some(node))),
+                }
+            }
             Sort::Open(class) => {
                 self.release_if_apart(node.start_byte());
                 let start = node.start_byte();
@@ -259,6 +267,7 @@ impl<'a, 't> Collector<'a, 't> {
             Some(Role::Comment) => Sort::Comment(false),
             Some(Role::CommentEither) => Sort::Comment(true),
             Some(Role::Attribute) => Sort::Attribute(None),
+            Some(Role::Closing) => Sort::Closing,
             Some(Role::Transparent) => Sort::Open(None),
             Some(Role::Gathered(class)) => Sort::Loose(*class),
             Some(Role::Definition(..) | Role::Wrapper) => self.look_through(node),
@@ -282,6 +291,7 @@ impl<'a, 't> Collector<'a, 't> {
                             clauses: Vec::new(),
                         })),
                         Verdict::Gathered(class) => Sort::Loose(class),
+                        Verdict::Open => Sort::Open(None),
                         Verdict::Attribute(doc) => Sort::Attribute(doc),
                     };
                 }

@@ -6,6 +6,7 @@ pub(crate) mod csharp;
 pub(crate) mod elixir;
 pub(crate) mod go;
 pub(crate) mod haskell;
+pub(crate) mod html;
 pub(crate) mod java;
 pub(crate) mod javascript;
 pub(crate) mod lua;
