@@ -83,7 +83,8 @@ mod tests {
             ),
             ("CMakeLists.txt", "", Some("cmake")),
             ("notes.txt", "", Some("text")),
-            ("LICENSE", "MIT", None),
+            ("LICENSE", "MIT", Some("text")),
+            ("LICENSE.orig", "MIT", None),
         ] {
             let detected = detect(Path::new(path), bytes.as_bytes());
             assert_eq!(

@@ -256,6 +256,33 @@ static TABLE: &[&Language] = &[
     &languages::ocaml::INTERFACE,
 ];
 
+/// Files of plain text that go without an ending.
+const TEXTS: &[&str] = &[
+    "AUTHORS",
+    "CHANGELOG",
+    "CHANGES",
+    "CITATION",
+    "CONTRIBUTORS",
+    "COPYING",
+    "COPYING.LESSER",
+    "COPYRIGHT",
+    "ChangeLog",
+    "HISTORY",
+    "INSTALL",
+    "LICENCE",
+    "LICENSE",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "MAINTAINERS",
+    "NEWS",
+    "NOTICE",
+    "PATENTS",
+    "README",
+    "THANKS",
+    "TODO",
+    "UNLICENSE",
+];
+
 /// The languages that are known by name only.
 static PLAIN: &[&Language] = &[
     &Language::plain("asciidoc", &["adoc", "asciidoc"], &[], &[]),
@@ -312,7 +339,7 @@ static PLAIN: &[&Language] = &[
     &Language::plain("swift", &["swift"], &[], &[]),
     &Language::plain("terraform", &["tf", "tfvars", "hcl"], &[], &[]),
     &Language::plain("tex", &["tex", "sty"], &[], &[]),
-    &Language::plain("text", &["txt", "text"], &[], &[]),
+    &Language::plain("text", &["txt", "text"], TEXTS, &[]),
     &Language::plain(
         "toml",
         &["toml"],

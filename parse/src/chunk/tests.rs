@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tree_sitter::Parser;
 
 use super::{Piece, by_lines, by_syntax};
-use crate::language::{Syntax, all};
+use crate::language::{Cut, Syntax, all};
 
 const LIMIT: usize = 1536;
 
@@ -15,11 +15,11 @@ fn syntaxes() -> impl Iterator<Item = &'static Syntax> {
 }
 
 fn chunks(name: &str, source: &str, limit: usize) -> Vec<Piece> {
-    let found = syntaxes().find(|syntax| syntax.language.name == name);
-    let syntax = found.unwrap_or_else(|| panic!("no language {name}"));
-    let mut parser = Parser::new();
-    parser.set_language(&syntax.grammar).unwrap();
-    by_syntax(source.as_bytes(), syntax, &mut parser, limit, &|| false).unwrap()
+    let found = all().iter().find(|loaded| loaded.language.name == name);
+    let loaded = found.unwrap_or_else(|| panic!("no language {name}"));
+    let (pieces, cause) = crate::file::cut(source.as_bytes(), Some(loaded), limit, &|| false);
+    assert_eq!(cause, None, "{name}");
+    pieces
 }
 
 /// Writes chunks as `kind symbol first-last`, a parent as its index, members below.
@@ -37,12 +37,15 @@ fn outline(pieces: &[Piece]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the fixture of each language with a grammar, as (name, path, source).
+/// Returns the fixture of each language with a way of its own to be cut, and of plain text,
+/// as (name, path, source).
 fn fixtures() -> Vec<(&'static str, PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    syntaxes()
-        .map(|syntax| {
-            let language = syntax.language;
+    all()
+        .iter()
+        .map(|loaded| loaded.language)
+        .filter(|language| !matches!(language.cut, Cut::Lines) || language.name == "text")
+        .map(|language| {
             let name = match language.extensions {
                 [extension, ..] => format!("{}.{extension}", language.name),
                 [] => language.file_names[0].to_owned(),
