@@ -11,9 +11,9 @@ use blake3::Hasher;
 use cs_common::document::{content_hash, hex32};
 use tree_sitter::Parser;
 
-use crate::chunk::{self, Piece};
+use crate::chunk::{self, Piece, Uncut};
 use crate::detect::detect;
-use crate::language::Loaded;
+use crate::language::{Cut, Loaded};
 use crate::left_out::{self, Reason};
 use crate::since::Stored;
 use crate::walk::{self, Entry, Filter};
@@ -230,31 +230,31 @@ pub(crate) fn cut(
     limit: usize,
     stop: &dyn Fn() -> bool,
 ) -> (Vec<Piece>, Option<&'static str>) {
-    let Some(syntax) = language.and_then(Loaded::syntax) else {
-        return (chunk::by_lines(bytes, limit), None);
+    let by_lines = |cause| (chunk::by_lines(bytes, limit), cause);
+    let Some(language) = language.filter(|row| !matches!(row.language.cut, Cut::Lines)) else {
+        return by_lines(None);
     };
     if bytes.len() > SYNTAX_BYTES {
-        let cause = "too large to be parsed, cut by lines";
-        return (chunk::by_lines(bytes, limit), Some(cause));
+        return by_lines(Some("too large to be parsed, cut by lines"));
     }
     let large = bytes.len() >= LARGE_BYTES;
     let _turn = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-    let by_syntax = PARSER.with_borrow_mut(|parser| {
-        parser.set_language(&syntax.grammar).ok()?;
-        chunk::by_syntax(bytes, syntax, parser, limit, stop)
+    let pieces = PARSER.with_borrow_mut(|parser| match language.syntax() {
+        Some(syntax) => chunk::by_syntax(bytes, syntax, parser, limit, stop),
+        None => chunk::by_cells(bytes, parser, limit, stop),
     });
-    match by_syntax {
-        Some(pieces) => (pieces, None),
-        None => {
-            let cause = "takes the parser too long, cut by lines";
-            (chunk::by_lines(bytes, limit), Some(cause))
-        }
+    match pieces {
+        Ok(pieces) => (pieces, None),
+        Err(Uncut::GaveUp) => by_lines(Some("takes the parser too long, cut by lines")),
+        Err(Uncut::NoCells) => by_lines(Some("is no notebook with cells, cut by lines")),
     }
 }
 
-fn identify(piece: Piece, bytes: &[u8], repo: &str, path: &str) -> ParsedChunk {
-    let raw = bytes.get(piece.bytes.clone()).unwrap_or_default();
-    let mut content = String::from_utf8_lossy(raw).into_owned();
+fn identify(mut piece: Piece, bytes: &[u8], repo: &str, path: &str) -> ParsedChunk {
+    let mut content = piece.text.take().unwrap_or_else(|| {
+        let raw = bytes.get(piece.bytes.clone()).unwrap_or_default();
+        String::from_utf8_lossy(raw).into_owned()
+    });
     if let Some(members) = &piece.members {
         content.push_str(members);
     }

@@ -54,7 +54,7 @@ impl Language {
     pub(crate) fn grammar(&self) -> Option<&Grammar> {
         match &self.cut {
             Cut::Syntax(grammar) => Some(grammar),
-            Cut::Lines => None,
+            Cut::Notebook | Cut::Lines => None,
         }
     }
 }
@@ -63,6 +63,8 @@ impl Language {
 pub(crate) enum Cut {
     /// Along the syntax tree.
     Syntax(Grammar),
+    /// By the cells of a Jupyter notebook.
+    Notebook,
     /// At blank lines, into windows.
     Lines,
 }
@@ -233,7 +235,7 @@ pub(crate) fn child<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
         .find(|child| child.kind() == kind)
 }
 
-/// The languages that are cut along their syntax.
+/// The languages that are not cut by lines.
 static TABLE: &[&Language] = &[
     &languages::rust::LANGUAGE,
     &languages::python::LANGUAGE,
@@ -248,6 +250,7 @@ static TABLE: &[&Language] = &[
     &languages::markdown::LANGUAGE,
     &languages::rst::LANGUAGE,
     &languages::html::LANGUAGE,
+    &languages::jupyter::LANGUAGE,
     &languages::bash::LANGUAGE,
     &languages::lua::LANGUAGE,
     &languages::elixir::LANGUAGE,
@@ -302,12 +305,7 @@ static PLAIN: &[&Language] = &[
     &Language::plain("graphql", &["graphql", "gql"], &[], &[]),
     &Language::plain("groovy", &["groovy", "gradle"], &[], &[]),
     &Language::plain("ini", &["ini", "cfg", "conf", "properties"], &[], &[]),
-    &Language::plain(
-        "json",
-        &["json", "jsonc", "json5", "jsonl", "ipynb"],
-        &[],
-        &[],
-    ),
+    &Language::plain("json", &["json", "jsonc", "json5", "jsonl"], &[], &[]),
     &Language::plain("julia", &["jl"], &[], &[]),
     &Language::plain("kotlin", &["kt", "kts"], &[], &[]),
     &Language::plain("less", &["less"], &[], &[]),

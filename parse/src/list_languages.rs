@@ -55,6 +55,7 @@ fn cut(language: &Language) -> &'static str {
     match &language.cut {
         Cut::Syntax(grammar) if grammar.outline == Outline::Headings => "headings",
         Cut::Syntax(_) => "syntax",
+        Cut::Notebook => "cells",
         Cut::Lines => "lines",
     }
 }

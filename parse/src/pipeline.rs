@@ -242,6 +242,10 @@ impl Output<'_> {
         for chunk in &parsed.chunks {
             let piece = &chunk.piece;
             let parent = piece.parent.and_then(|parent| parsed.chunks.get(parent));
+            let info = FileInfo {
+                language: piece.language.or(info.language),
+                ..info
+            };
             self.batch.put(
                 &info,
                 &Chunk {

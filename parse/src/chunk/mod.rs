@@ -11,6 +11,7 @@ mod collect;
 mod gather;
 mod headings;
 mod layout;
+mod notebook;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -19,9 +20,10 @@ use std::ops::{ControlFlow, Range};
 use tree_sitter::{ParseOptions, Parser, Tree};
 
 use crate::language::Syntax;
+pub(crate) use notebook::by_cells;
 
 /// One chunk of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Piece {
     /// The bytes of the file that the chunk is.
     pub(crate) bytes: Range<usize>,
@@ -36,6 +38,19 @@ pub(crate) struct Piece {
     pub(crate) parent: Option<usize>,
     /// Of a container: its members' signatures, one a line.
     pub(crate) members: Option<String>,
+    /// What it says, where that is not what its bytes are.
+    pub(crate) text: Option<String>,
+    /// Its language, where that is not the file's.
+    pub(crate) language: Option<&'static str>,
+}
+
+/// Why a file was not cut as its language is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uncut {
+    /// The parser gave up, by its budget or because it was told to.
+    GaveUp,
+    /// A notebook is broken JSON, or has no list of cells.
+    NoCells,
 }
 
 /// A span of the file that becomes a chunk once its ends are trimmed.
@@ -61,18 +76,17 @@ struct Tile {
 
 /// Cuts a file into chunks of at most `limit` bytes along its syntax.
 ///
-/// Returns `None` if the parser gave up, by its budget or because `stop` said so.
 pub(crate) fn by_syntax(
     source: &[u8],
     syntax: &Syntax,
     parser: &mut Parser,
     limit: usize,
     stop: &dyn Fn() -> bool,
-) -> Option<Vec<Piece>> {
+) -> Result<Vec<Piece>, Uncut> {
     let body = body_of(source);
-    let tree = parse(source, parser, stop)?;
+    let tree = parse(source, &syntax.grammar, parser, stop)?;
     let tiles = layout::tiles(source, body, syntax, &tree, limit);
-    Some(pieces(source, tiles, limit))
+    Ok(pieces(source, tiles, limit))
 }
 
 /// Cuts a file into windows of whole lines of at most `limit` bytes.
@@ -116,7 +130,13 @@ const BUDGET_MOST: u64 = 20_000;
 
 /// Parses a file within a budget of parser steps, which unlike time gives the same
 /// result on every machine.
-fn parse(source: &[u8], parser: &mut Parser, stop: &dyn Fn() -> bool) -> Option<Tree> {
+fn parse(
+    source: &[u8],
+    grammar: &tree_sitter::Language,
+    parser: &mut Parser,
+    stop: &dyn Fn() -> bool,
+) -> Result<Tree, Uncut> {
+    parser.set_language(grammar).map_err(|_| Uncut::GaveUp)?;
     let bytes = u64::try_from(source.len()).unwrap_or(u64::MAX);
     let mut budget = BUDGET_MOST.min(BUDGET_BASE + bytes / BYTES_PER_UNIT);
     let mut progress = |_: &tree_sitter::ParseState| {
@@ -137,7 +157,7 @@ fn parse(source: &[u8], parser: &mut Parser, stop: &dyn Fn() -> bool) -> Option<
         // An abandoned parse would otherwise be taken up again with the next file.
         parser.reset();
     }
-    tree
+    tree.ok_or(Uncut::GaveUp)
 }
 
 /// Trims tiles, cuts what is still too large, and numbers lines.
@@ -170,8 +190,7 @@ fn pieces(source: &[u8], mut tiles: Vec<Tile>, limit: usize) -> Vec<Piece> {
                 symbol: tile.symbol.clone(),
                 signature: tile.signature.clone(),
                 doc: if is_first { tile.doc.clone() } else { None },
-                parent: None,
-                members: None,
+                ..Piece::default()
             });
         }
         firsts.push(first);

