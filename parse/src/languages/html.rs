@@ -100,21 +100,14 @@ const ENTITIES: &[(&str, &str)] = &[
 /// Returns the text of an element without the tags in it.
 fn title(element: &[u8]) -> String {
     let window = element.get(..element.len().min(MAX_TITLE));
-    let mut in_tag = false;
-    let text: Vec<u8> = window
-        .unwrap_or_default()
-        .iter()
-        .filter(|byte| {
-            let was_in_tag = in_tag;
-            in_tag = match byte {
-                b'<' => true,
-                b'>' => false,
-                _ => in_tag,
-            };
-            !in_tag && !was_in_tag
-        })
-        .copied()
-        .collect();
+    let mut text = Vec::new();
+    for part in window.unwrap_or_default().split(|byte| *byte == b'<') {
+        if part.starts_with(b"br") {
+            text.push(b' ');
+        }
+        let end = part.iter().position(|byte| *byte == b'>');
+        text.extend_from_slice(end.and_then(|end| part.get(end + 1..)).unwrap_or_default());
+    }
     let mut title = text::collapse(&text, MAX_NAME);
     for (entity, character) in ENTITIES {
         title = title.replace(entity, character);
@@ -136,6 +129,7 @@ mod tests {
                 "<b> &amp;",
             ),
             ("<h3><img src=\"x.png\"></h3>", ""),
+            ("<h3>a<br/>b</h3>", "a b"),
         ] {
             assert_eq!(title(element.as_bytes()), expected);
         }
