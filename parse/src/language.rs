@@ -164,6 +164,10 @@ pub(crate) struct Described<'t> {
     pub(crate) name: Option<String>,
     /// Symbol parts written before the name, such as the `Foo` of `Foo::bar`.
     pub(crate) qualifier: Option<String>,
+    /// The namespace that it is in, where that is no node around it.
+    pub(crate) namespace: Option<String>,
+    /// Stands before the name in the symbol, in place of the language's separator.
+    pub(crate) joint: Option<&'static str>,
     /// The node that holds the members or statements.
     pub(crate) body: Option<Node<'t>>,
     /// Where the declaration ends, when that is not where the body begins.
@@ -257,6 +261,7 @@ static TABLE: &[&Language] = &[
     &languages::haskell::LANGUAGE,
     &languages::ocaml::OCAML,
     &languages::ocaml::INTERFACE,
+    &languages::ruby::LANGUAGE,
 ];
 
 /// Files of plain text that go without an ending.
@@ -330,6 +335,7 @@ static PLAIN: &[&Language] = &[
         &["Gemfile", "Rakefile"],
         &["ruby"],
     ),
+    &Language::plain("rst", &["rst"], &[], &[]),
     &Language::plain("scala", &["scala", "sc", "sbt"], &[], &[]),
     &Language::plain("scss", &["scss", "sass"], &[], &[]),
     &Language::plain("sql", &["sql"], &[], &[]),

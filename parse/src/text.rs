@@ -78,6 +78,7 @@ const WRAPPERS: &[(&str, &str)] = &[
     ("{-", "-}"),
     ("(*", "*)"),
     ("#=", "=#"),
+    ("=begin", "=end"),
 ];
 
 /// Strips what opens and closes a comment.
@@ -165,6 +166,7 @@ mod tests {
             (vec!["{- | One.\n  - item -}"], Some("One.\n- item")),
             (vec!["(** One. *)"], Some("One.")),
             (vec!["#= One. =#"], Some("One.")),
+            (vec!["=begin\nOne.\n=end\n"], Some("One.")),
             (vec!["#' @param a One."], Some("@param a One.")),
         ] {
             let doc = doc(source.iter().map(|line| line.as_bytes()));

@@ -9,7 +9,7 @@ use super::collect::{Atom, Found, Scan, What};
 use super::gather::{self, TINY};
 use super::windows::trimmed_len;
 use super::{Tile, headings, trim};
-use crate::language::{Class, Outline, Role, Shape, Syntax};
+use crate::language::{Class, Described, Outline, Role, Shape, Syntax};
 use crate::text;
 
 /// How deep definitions are followed into definitions.
@@ -149,7 +149,7 @@ impl<'a> Layout<'a> {
             if kind == "constant"
                 && let Some(name) = self.only_name(entries)
             {
-                tile.symbol = Some(self.qualify(scope, None, &name));
+                tile.symbol = Some(self.qualify(scope, &Described::default(), &name));
                 tile.name = Some(name);
             }
             self.tiles.push(tile);
@@ -289,13 +289,19 @@ impl<'a> Layout<'a> {
         let symbol = described
             .name
             .as_deref()
-            .map(|name| self.qualify(scope, qualifier, name));
+            .map(|name| self.qualify(scope, described, name));
         let kind = if found.kind == "function" && (scope.is_type || qualifier.is_some()) {
             "method"
         } else {
             found.kind
         };
-        let of_type = qualifier.map(|qualifier| self.qualify(scope, None, qualifier));
+        let of_type = qualifier.map(|qualifier| {
+            let bare = Described {
+                namespace: described.namespace.clone(),
+                ..Described::default()
+            };
+            self.qualify(scope, &bare, qualifier)
+        });
 
         let comments = found.comments.iter();
         let comments = comments.filter_map(|span| source.get(span.clone()));
@@ -314,10 +320,19 @@ impl<'a> Layout<'a> {
         }
     }
 
-    fn qualify(&self, scope: &Scope, qualifier: Option<&str>, name: &str) -> String {
-        let parts = [scope.symbol.as_deref(), qualifier, Some(name)];
-        let parts: Vec<&str> = parts.into_iter().flatten().collect();
-        parts.join(self.scan.syntax.language.separator)
+    /// Writes a name behind what it is in.
+    fn qualify(&self, scope: &Scope, described: &Described<'_>, name: &str) -> String {
+        let parts = [&scope.symbol, &described.namespace, &described.qualifier];
+        let parts: Vec<&str> = parts
+            .into_iter()
+            .filter_map(|part| part.as_deref())
+            .collect();
+        if parts.is_empty() {
+            return name.to_owned();
+        }
+        let separator = self.scan.syntax.language.separator;
+        let joint = described.joint.unwrap_or(separator);
+        format!("{}{joint}{name}", parts.join(separator))
     }
 
     /// Returns the declaration, from after decorators to before the body.

@@ -15,4 +15,5 @@ pub(crate) mod markdown;
 pub(crate) mod ocaml;
 pub(crate) mod python;
 pub(crate) mod rst;
+pub(crate) mod ruby;
 pub(crate) mod rust;
