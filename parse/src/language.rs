@@ -164,7 +164,7 @@ pub(crate) struct Described<'t> {
     pub(crate) name: Option<String>,
     /// Symbol parts written before the name, such as the `Foo` of `Foo::bar`.
     pub(crate) qualifier: Option<String>,
-    /// The namespace that it is in, where that is no node around it.
+    /// The namespace that it is in, where no definition around it tells.
     pub(crate) namespace: Option<String>,
     /// Stands before the name in the symbol, in place of the language's separator.
     pub(crate) joint: Option<&'static str>,
@@ -262,6 +262,7 @@ static TABLE: &[&Language] = &[
     &languages::ocaml::OCAML,
     &languages::ocaml::INTERFACE,
     &languages::ruby::LANGUAGE,
+    &languages::php::LANGUAGE,
 ];
 
 /// Files of plain text that go without an ending.
@@ -325,7 +326,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("nix", &["nix"], &[], &[]),
     &Language::plain("objc", &["m", "mm"], &[], &[]),
     &Language::plain("perl", &["pl", "pm", "t"], &[], &["perl"]),
-    &Language::plain("php", &["php"], &[], &["php"]),
     &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
     &Language::plain("protobuf", &["proto"], &[], &[]),
     &Language::plain("r", &["r"], &[], &[]),

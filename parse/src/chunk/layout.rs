@@ -322,10 +322,11 @@ impl<'a> Layout<'a> {
 
     /// Writes a name behind what it is in.
     fn qualify(&self, scope: &Scope, described: &Described<'_>, name: &str) -> String {
-        let parts = [&scope.symbol, &described.namespace, &described.qualifier];
-        let parts: Vec<&str> = parts
+        let around = scope.symbol.as_ref().or(described.namespace.as_ref());
+        let parts: Vec<&str> = [around, described.qualifier.as_ref()]
             .into_iter()
-            .filter_map(|part| part.as_deref())
+            .flatten()
+            .map(String::as_str)
             .collect();
         if parts.is_empty() {
             return name.to_owned();

@@ -13,6 +13,7 @@ pub(crate) mod jupyter;
 pub(crate) mod lua;
 pub(crate) mod markdown;
 pub(crate) mod ocaml;
+pub(crate) mod php;
 pub(crate) mod python;
 pub(crate) mod rst;
 pub(crate) mod ruby;

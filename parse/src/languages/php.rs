@@ -1,0 +1,215 @@
+//! Rules for PHP, in files that may be HTML outside of its tags.
+
+use tree_sitter::Node;
+
+use crate::language::{
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, child, named,
+    text, with_body,
+};
+
+use Role::{Attribute, Comment, Definition, Gathered, Wrapper};
+
+pub(crate) static LANGUAGE: Language = Language {
+    name: "php",
+    extensions: &[
+        "php", "aw", "ctp", "php3", "php4", "php5", "phps", "phpt", "phtml",
+    ],
+    file_names: &[".php_cs", ".php_cs.dist", "Phakefile"],
+    shebangs: &["php"],
+    separator: "::",
+    loose: "block",
+    cut: Cut::Syntax(Grammar {
+        load: || tree_sitter_php::LANGUAGE_PHP.into(),
+        outline: Outline::Definitions,
+        rules: &[
+            Rule::new(
+                "namespace_definition",
+                Definition(Shape::Container, "module", namespace),
+            ),
+            Rule::new(
+                "class_declaration",
+                Definition(Shape::Container, "class", in_namespace),
+            ),
+            Rule::new(
+                "interface_declaration",
+                Definition(Shape::Container, "interface", in_namespace),
+            ),
+            Rule::new(
+                "trait_declaration",
+                Definition(Shape::Container, "trait", in_namespace),
+            ),
+            Rule::new(
+                "enum_declaration",
+                Definition(Shape::Container, "enum", in_namespace),
+            ),
+            Rule::new(
+                "object_creation_expression",
+                Definition(Shape::Container, "class", anonymous_class),
+            ),
+            Rule::new(
+                "anonymous_class",
+                Definition(Shape::Container, "class", named),
+            ),
+            Rule::new(
+                "function_definition",
+                Definition(Shape::Leaf, "function", in_namespace),
+            ),
+            Rule::new(
+                "method_declaration",
+                Definition(Shape::Leaf, "method", with_body),
+            ),
+            Rule::new(
+                "property_declaration",
+                Definition(Shape::Leaf, "method", property),
+            ),
+            Rule::new(
+                "expression_statement",
+                Definition(Shape::Leaf, "function", statement),
+            ),
+            Rule::new(
+                "if_statement",
+                Definition(Shape::Group, "block", conditional),
+            ),
+            Rule::new("return_statement", Wrapper),
+            Rule::new("const_declaration", Gathered(Class::Constant)),
+            Rule::new("enum_case", Gathered(Class::Constant)),
+            Rule::new("namespace_use_declaration", Gathered(Class::Import)),
+            Rule::new("use_declaration", Gathered(Class::Import)),
+            Rule::new("declare_statement", Gathered(Class::Import)),
+            Rule::new("php_tag", Gathered(Class::Comment)),
+            Rule::new("attribute_list", Attribute),
+            Rule::new("comment", Comment),
+        ],
+    }),
+};
+
+/// `namespace A;` encloses nothing in the tree.
+fn namespace<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    match with_body(node, source) {
+        Verdict::Gathered(_) => Verdict::Gathered(Class::Import),
+        namespace => namespace,
+    }
+}
+
+/// How many nodes are climbed to the file: a condition, a body.
+const MAX_CLIMB: usize = 4;
+
+/// How many entries of a file are searched for its namespace.
+const MAX_BEFORE_NAMESPACE: usize = 16;
+
+/// A class or a function is `Namespace\Name`.
+fn in_namespace<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    Verdict::Is(Described {
+        namespace: namespace_of(node, source),
+        joint: Some("\\"),
+        ..Described::from_fields(node, source)
+    })
+}
+
+fn namespace_of(node: Node<'_>, source: &[u8]) -> Option<String> {
+    let mut above = node.parent()?;
+    for _ in 0..MAX_CLIMB {
+        if above.kind() == "program" {
+            break;
+        }
+        above = above.parent()?;
+    }
+    let mut cursor = above.walk();
+    let mut entries = above.named_children(&mut cursor).take(MAX_BEFORE_NAMESPACE);
+    let namespace = entries.find(|entry| entry.kind() == "namespace_definition")?;
+    if namespace.child_by_field_name("body").is_some() {
+        return None;
+    }
+    namespace
+        .child_by_field_name("name")
+        .map(|name| text(name, source))
+}
+
+/// `new class { … }` is a class without a name.
+fn anonymous_class<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    match child(node, "anonymous_class") {
+        Some(class) => named(class, source),
+        None => Verdict::Gathered(Class::Other),
+    }
+}
+
+/// A property that computes is a method; one that only stores is a field.
+fn property<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let name =
+        child(node, "property_element").and_then(|element| element.child_by_field_name("name"));
+    match child(node, "property_hook_list") {
+        Some(hooks) => Verdict::Is(Described {
+            name: name.map(|name| text(name, source)),
+            body: Some(hooks),
+            ..Described::default()
+        }),
+        None => Verdict::Gathered(Class::Constant),
+    }
+}
+
+/// `$f = function () { … };` is a function, `require` an import, all else that is
+/// assigned or defined a constant.
+fn statement<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let Some(expression) = node.named_child(0) else {
+        return Verdict::Gathered(Class::Other);
+    };
+    match expression.kind() {
+        "require_expression"
+        | "require_once_expression"
+        | "include_expression"
+        | "include_once_expression" => Verdict::Gathered(Class::Import),
+        "function_call_expression" => {
+            let name = expression.child_by_field_name("function");
+            let is_define = name
+                .and_then(|name| source.get(name.byte_range()))
+                .is_some_and(|name| name == b"define");
+            Verdict::Gathered(if is_define {
+                Class::Constant
+            } else {
+                Class::Other
+            })
+        }
+        "assignment_expression" => {
+            let left = expression.child_by_field_name("left");
+            let Some(name) = left.filter(|left| left.kind() == "variable_name") else {
+                return Verdict::Gathered(Class::Other);
+            };
+            let value = expression.child_by_field_name("right");
+            let function = value
+                .filter(|value| matches!(value.kind(), "anonymous_function" | "arrow_function"));
+            match function {
+                Some(function) => Verdict::Is(Described {
+                    name: Some(text(name, source)),
+                    body: function.child_by_field_name("body"),
+                    ..Described::default()
+                }),
+                None => Verdict::Gathered(Class::Constant),
+            }
+        }
+        _ => Verdict::Gathered(Class::Other),
+    }
+}
+
+/// `if (!function_exists('f')) { function f() { … } }` is looked into.
+fn conditional<'t>(node: Node<'t>, _: &[u8]) -> Verdict<'t> {
+    let body = node.child_by_field_name("body");
+    let defines = body.is_some_and(|body| {
+        let mut cursor = body.walk();
+        body.named_children(&mut cursor).any(|statement| {
+            matches!(
+                statement.kind(),
+                "function_definition"
+                    | "class_declaration"
+                    | "interface_declaration"
+                    | "trait_declaration"
+            )
+        })
+    });
+    if !defines {
+        return Verdict::Gathered(Class::Other);
+    }
+    Verdict::Is(Described {
+        body,
+        ..Described::default()
+    })
+}
