@@ -152,6 +152,18 @@ fn signatures_and_documentation_are_found() {
             "val add : int -> int",
             "Adds.\nOne.",
         ),
+        (
+            "ruby",
+            "# Adds.\n#\n# @return [Integer]\nprivate def add(\n  a:,\n  b: 1\n) # both\n  a + b\nend\n",
+            "private def add( a:, b: 1 )",
+            "Adds.\n\n@return [Integer]",
+        ),
+        (
+            "php",
+            "<?php\n/**\n * Adds.\n */\n#[Pure]\nfunction add(\n    int $a,\n): int\n{\n    return $a;\n}\n",
+            "function add( int $a, ): int",
+            "Adds.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

@@ -44,11 +44,11 @@ pub(crate) static LANGUAGE: Language = Language {
             ),
             Rule::new(
                 "object_creation_expression",
-                Definition(Shape::Container, "class", anonymous_class),
+                Definition(Shape::Container, "class", creation),
             ),
             Rule::new(
                 "anonymous_class",
-                Definition(Shape::Container, "class", named),
+                Definition(Shape::Container, "class", anonymous),
             ),
             Rule::new(
                 "function_definition",
@@ -56,7 +56,7 @@ pub(crate) static LANGUAGE: Language = Language {
             ),
             Rule::new(
                 "method_declaration",
-                Definition(Shape::Leaf, "method", with_body),
+                Definition(Shape::Leaf, "method", method),
             ),
             Rule::new(
                 "property_declaration",
@@ -125,12 +125,33 @@ fn namespace_of(node: Node<'_>, source: &[u8]) -> Option<String> {
         .map(|name| text(name, source))
 }
 
-/// `new class { … }` is a class without a name.
-fn anonymous_class<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+/// An abstract method is part of what a class does; those of an interface stay together.
+fn method<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    if child(node, "abstract_modifier").is_some() {
+        named(node, source)
+    } else {
+        with_body(node, source)
+    }
+}
+
+/// Looks into `new class { … }`.
+fn creation<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     match child(node, "anonymous_class") {
-        Some(class) => named(class, source),
+        Some(class) => anonymous(class, source),
         None => Verdict::Gathered(Class::Other),
     }
+}
+
+/// A class without a name is called after what it extends, as PHP itself does.
+fn anonymous<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let base = child(node, "base_clause").or_else(|| child(node, "class_interface_clause"));
+    let base = base.and_then(|clause| clause.named_child(0));
+    let base = base.map_or_else(|| "class".to_owned(), |base| text(base, source));
+    Verdict::Is(Described {
+        name: Some(format!("{base}@anonymous")),
+        body: node.child_by_field_name("body"),
+        ..Described::default()
+    })
 }
 
 /// A property that computes is a method; one that only stores is a field.
@@ -160,14 +181,11 @@ fn statement<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         | "include_once_expression" => Verdict::Gathered(Class::Import),
         "function_call_expression" => {
             let name = expression.child_by_field_name("function");
-            let is_define = name
-                .and_then(|name| source.get(name.byte_range()))
-                .is_some_and(|name| name == b"define");
-            Verdict::Gathered(if is_define {
-                Class::Constant
-            } else {
-                Class::Other
-            })
+            match name.and_then(|name| source.get(name.byte_range())) {
+                Some(b"define") => Verdict::Gathered(Class::Constant),
+                Some(b"it" | b"test") => test(expression, source),
+                _ => Verdict::Gathered(Class::Other),
+            }
         }
         "assignment_expression" => {
             let left = expression.child_by_field_name("left");
@@ -175,9 +193,7 @@ fn statement<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
                 return Verdict::Gathered(Class::Other);
             };
             let value = expression.child_by_field_name("right");
-            let function = value
-                .filter(|value| matches!(value.kind(), "anonymous_function" | "arrow_function"));
-            match function {
+            match value.filter(|value| is_function(*value)) {
                 Some(function) => Verdict::Is(Described {
                     name: Some(text(name, source)),
                     body: function.child_by_field_name("body"),
@@ -186,6 +202,28 @@ fn statement<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
                 None => Verdict::Gathered(Class::Constant),
             }
         }
+        _ => Verdict::Gathered(Class::Other),
+    }
+}
+
+fn is_function(value: Node<'_>) -> bool {
+    matches!(value.kind(), "anonymous_function" | "arrow_function")
+}
+
+/// `it('adds', function () { … });` is named for what it tests.
+fn test<'t>(call: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let Some(arguments) = call.child_by_field_name("arguments") else {
+        return Verdict::Gathered(Class::Other);
+    };
+    let argument = |at| arguments.named_child(at)?.named_child(0);
+    let title = argument(0).filter(|title| matches!(title.kind(), "string" | "encapsed_string"));
+    let function = argument(1).filter(|function| is_function(*function));
+    match (title, function) {
+        (Some(title), Some(function)) => Verdict::Is(Described {
+            name: Some(text(title, source).trim_matches(['\'', '"']).to_owned()),
+            body: function.child_by_field_name("body"),
+            ..Described::default()
+        }),
         _ => Verdict::Gathered(Class::Other),
     }
 }

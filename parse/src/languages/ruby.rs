@@ -6,7 +6,7 @@ use crate::language::{
     Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, text,
 };
 
-use Role::{Comment, Definition, Gathered, Transparent};
+use Role::{Comment, Definition, Gathered, Transparent, Wrapper};
 
 pub(crate) static LANGUAGE: Language = Language {
     name: "ruby",
@@ -78,6 +78,11 @@ pub(crate) static LANGUAGE: Language = Language {
             Rule::new("call", Definition(Shape::Leaf, "function", call)),
             Rule::new("assignment", Definition(Shape::Leaf, "class", assignment)),
             Rule::new("operator_assignment", Gathered(Class::Constant)),
+            Rule::new("begin", Definition(Shape::Leaf, "block", guarded)),
+            Rule::new("if_modifier", Wrapper),
+            Rule::new("unless_modifier", Wrapper),
+            // The text of a heredoc stands behind the statement that it belongs to.
+            Rule::new("heredoc_body", Gathered(Class::Comment)),
             // What a block or a body holds is reached only where that is opened.
             Rule::new("body_statement", Transparent),
             Rule::new("block_body", Transparent),
@@ -94,6 +99,22 @@ fn word<'s>(node: Node<'_>, field: &str, source: &'s [u8]) -> &'s [u8] {
     let word = node.child_by_field_name(field);
     word.and_then(|word| source.get(word.byte_range()))
         .unwrap_or_default()
+}
+
+/// `begin require "a" rescue LoadError end` is an import.
+fn guarded<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let first = node.named_child(0);
+    let is_require = first.is_some_and(|first| {
+        matches!(
+            word(first, "method", source),
+            b"require" | b"require_relative" | b"load"
+        )
+    });
+    Verdict::Gathered(if is_require {
+        Class::Import
+    } else {
+        Class::Other
+    })
 }
 
 /// Divides `A::B::C` into the name and what it is qualified by.
@@ -285,6 +306,13 @@ fn call<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         (b"it" | b"specify" | b"scenario" | b"test" | b"should", Some(_)) if name.is_some() => {
             block_of(node, &EXAMPLE, name)
         }
+        (
+            verb @ (b"get" | b"post" | b"put" | b"patch" | b"delete" | b"options" | b"head"),
+            Some(_),
+        ) if name.as_ref().is_some_and(|path| path.starts_with('/')) => {
+            let verb = String::from_utf8_lossy(verb);
+            block_of(node, &ROUTE, name.map(|path| format!("{verb} {path}")))
+        }
         (b"sig", Some(_)) => Verdict::Attribute(None),
         (b"desc", None) => Verdict::Attribute(name),
         (
@@ -331,6 +359,7 @@ static NAMESPACE: Block = Block::new("module", Shape::Container, ":");
 static TASK: Block = Block::new("function", Shape::Leaf, ":");
 static EXAMPLES: Block = Block::new("block", Shape::Group, " ");
 static EXAMPLE: Block = Block::new("function", Shape::Leaf, " ");
+static ROUTE: Block = Block::new("function", Shape::Leaf, " ");
 
 fn block_of<'t>(node: Node<'t>, block: &Block, name: Option<String>) -> Verdict<'t> {
     Verdict::Is(Described {
