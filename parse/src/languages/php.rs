@@ -228,26 +228,33 @@ fn test<'t>(call: Node<'t>, source: &[u8]) -> Verdict<'t> {
     }
 }
 
-/// `if (!function_exists('f')) { function f() { … } }` is looked into.
-fn conditional<'t>(node: Node<'t>, _: &[u8]) -> Verdict<'t> {
-    let body = node.child_by_field_name("body");
-    let defines = body.is_some_and(|body| {
-        let mut cursor = body.walk();
-        body.named_children(&mut cursor).any(|statement| {
-            matches!(
-                statement.kind(),
-                "function_definition"
-                    | "class_declaration"
-                    | "interface_declaration"
-                    | "trait_declaration"
-            )
-        })
-    });
-    if !defines {
+/// `if (!function_exists('f')) { function f() { … } }` is looked into; a condition
+/// around a single statement, such as a `define`, is what that is.
+fn conditional<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let Some(body) = node.child_by_field_name("body") else {
         return Verdict::Gathered(Class::Other);
+    };
+    let mut cursor = body.walk();
+    let defines = body.named_children(&mut cursor).any(|statement| {
+        matches!(
+            statement.kind(),
+            "function_definition"
+                | "class_declaration"
+                | "interface_declaration"
+                | "trait_declaration"
+        )
+    });
+    if defines {
+        return Verdict::Is(Described {
+            body: Some(body),
+            ..Described::default()
+        });
     }
-    Verdict::Is(Described {
-        body,
-        ..Described::default()
-    })
+    let only = body
+        .named_child(0)
+        .filter(|only| body.named_child_count() == 1 && only.kind() == "expression_statement");
+    match only.map(|only| statement(only, source)) {
+        Some(Verdict::Gathered(class)) => Verdict::Gathered(class),
+        _ => Verdict::Gathered(Class::Other),
+    }
 }
