@@ -348,11 +348,21 @@ impl<'a> Layout<'a> {
         text::signature(self.scan.source.get(span)?)
     }
 
+    /// Returns where the declaration begins behind its attributes, which may stand among
+    /// modifiers, in a node of their own.
     fn after_attributes(&self, node: Node<'_>) -> usize {
+        let is_attribute =
+            |node: Node<'_>| matches!(self.scan.syntax.role(node), Some(Role::Attribute));
         let mut cursor = node.walk();
-        let declaration = node
-            .children(&mut cursor)
-            .find(|child| !matches!(self.scan.syntax.role(*child), Some(Role::Attribute)));
+        let declaration = node.children(&mut cursor).find_map(|child| {
+            if !child.child(0).is_some_and(is_attribute) {
+                return (!is_attribute(child)).then_some(child);
+            }
+            let mut cursor = child.walk();
+            child
+                .children(&mut cursor)
+                .find(|modifier| !is_attribute(*modifier))
+        });
         declaration.map_or(node.start_byte(), |child| child.start_byte())
     }
 }

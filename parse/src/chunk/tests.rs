@@ -117,6 +117,12 @@ fn signatures_and_documentation_are_found() {
             "Adds.",
         ),
         (
+            "swift",
+            "/// Adds.\n@inlinable @discardableResult\npublic func add<T>(\n    _ a: T\n) throws -> T where T: Numeric {\n    a\n}\n",
+            "public func add<T>( _ a: T ) throws -> T where T: Numeric",
+            "Adds.",
+        ),
+        (
             "bash",
             "# Adds.\n#\n# Prints it.\nfunction add() {\n  echo $(($1 + 1))\n}\n",
             "function add()",

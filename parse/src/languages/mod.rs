@@ -18,3 +18,4 @@ pub(crate) mod python;
 pub(crate) mod rst;
 pub(crate) mod ruby;
 pub(crate) mod rust;
+pub(crate) mod swift;
