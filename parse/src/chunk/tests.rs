@@ -123,6 +123,12 @@ fn signatures_and_documentation_are_found() {
             "Adds.",
         ),
         (
+            "dart",
+            "/// Adds.\n@pragma('inline') @visible\nFuture<int> add(\n  int a, {\n  int? b,\n}) async {\n  return a;\n}\n",
+            "Future<int> add( int a, { int? b, })",
+            "Adds.",
+        ),
+        (
             "bash",
             "# Adds.\n#\n# Prints it.\nfunction add() {\n  echo $(($1 + 1))\n}\n",
             "function add()",

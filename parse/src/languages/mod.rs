@@ -3,6 +3,7 @@
 pub(crate) mod bash;
 pub(crate) mod c;
 pub(crate) mod csharp;
+pub(crate) mod dart;
 pub(crate) mod elixir;
 pub(crate) mod go;
 pub(crate) mod haskell;
