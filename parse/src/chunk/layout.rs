@@ -396,9 +396,7 @@ fn binding_name(node: Node<'_>, source: &[u8]) -> Option<String> {
             .find_map(|field| node.child_by_field_name(field));
         node = match field {
             Some(field) => field,
-            // `const ( a = 1; b = 2 )` binds several names, so none.
-            None if node.named_child_count() == 1 => node.named_child(0)?,
-            None => return None,
+            None => only_child(node)?,
         };
         if node.named_child_count() == 0 {
             let name = source.get(node.byte_range())?;
@@ -410,4 +408,17 @@ fn binding_name(node: Node<'_>, source: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+/// Returns the named child that is not the type; `const ( a = 1; b = 2 )` binds several
+/// names, so none.
+fn only_child(node: Node<'_>) -> Option<Node<'_>> {
+    let mut cursor = node.walk();
+    let mut children = node
+        .named_children(&mut cursor)
+        .filter(|child| !matches!(child.kind(), "annotation" | "type"));
+    match (children.next(), children.next()) {
+        (only, None) => only,
+        _ => None,
+    }
 }

@@ -145,12 +145,13 @@ fn declaration<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let Some(signature) = signature(node) else {
         return Verdict::Gathered(Class::Constant);
     };
-    let Some(body) = child(node, "initializers") else {
+    let body = child(node, "initializers").or_else(|| child(node, "redirection"));
+    if body.is_none() && signature.kind() != "redirecting_factory_constructor_signature" {
         return Verdict::Gathered(Class::Other);
-    };
+    }
     Verdict::Is(Described {
         name: signature_name(signature, source),
-        body: Some(body),
+        body,
         signature_end: Some(signature.end_byte()),
         ..Described::default()
     })
