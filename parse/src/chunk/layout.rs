@@ -99,7 +99,7 @@ impl<'a> Layout<'a> {
             let is_tiny = size < TINY;
             match (follower, joinable) {
                 // Too little to be found by: it goes with the definition that follows.
-                (Some(next), _) if is_tiny && self.fits(start..next.end) => {}
+                (Some(next), _) if is_tiny && self.has_room(next, start) => {}
                 (None, Some(tile)) if is_tiny && self.extend(tile, end) => start = end,
                 _ => {
                     self.loose(rest.get(..run).unwrap_or_default(), start..end, scope);
@@ -109,6 +109,12 @@ impl<'a> Layout<'a> {
             }
             index += run;
         }
+    }
+
+    /// Tells whether an entry has room for what stands before it: if both fit, or if it
+    /// is cut anyway.
+    fn has_room(&self, next: &Atom<'_>, start: usize) -> bool {
+        self.fits(start..next.end) || !self.fits(next.start..next.end)
     }
 
     fn fits(&self, span: Range<usize>) -> bool {

@@ -108,7 +108,10 @@ fn deinit<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
 
 /// A protocol only requires its subscripts.
 fn subscript<'t>(node: Node<'t>, _: &[u8]) -> Verdict<'t> {
-    match child(node, "computed_property") {
+    let is_required = node
+        .parent()
+        .is_some_and(|container| container.kind() == "protocol_body");
+    match child(node, "computed_property").filter(|_| !is_required) {
         Some(body) => Verdict::Is(Described {
             name: Some("subscript".to_owned()),
             body: Some(body),
