@@ -83,12 +83,16 @@ fn type_or_extension<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     })
 }
 
+/// How many parts of a nested type's name are kept.
+const MAX_PARTS: usize = 8;
+
 /// Returns the `Outer.Inner` of `Outer<Item>.Inner`.
 fn type_name(node: Node<'_>, source: &[u8]) -> String {
     let mut cursor = node.walk();
     let parts: Vec<String> = node
         .named_children(&mut cursor)
         .filter(|part| part.kind() == "type_identifier")
+        .take(MAX_PARTS)
         .map(|part| text(part, source))
         .collect();
     if parts.is_empty() {
