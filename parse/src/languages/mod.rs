@@ -11,6 +11,7 @@ pub(crate) mod html;
 pub(crate) mod java;
 pub(crate) mod javascript;
 pub(crate) mod jupyter;
+pub(crate) mod julia;
 pub(crate) mod lua;
 pub(crate) mod markdown;
 pub(crate) mod ocaml;
