@@ -152,6 +152,8 @@ pub(crate) enum Verdict<'t> {
     Open,
     /// Belongs to what follows it, as [`Role::Attribute`] does, and may document it.
     Attribute(Option<String>),
+    /// Its children stand among the node's own siblings, as with [`Role::Transparent`].
+    Transparent,
 }
 
 /// What a grammar tells about one definition.
@@ -262,6 +264,7 @@ static TABLE: &[&Language] = &[
     &languages::lua::LANGUAGE,
     &languages::elixir::LANGUAGE,
     &languages::haskell::LANGUAGE,
+    &languages::r::LANGUAGE,
     &languages::ocaml::OCAML,
     &languages::ocaml::INTERFACE,
     &languages::ruby::LANGUAGE,
@@ -337,6 +340,7 @@ static PLAIN: &[&Language] = &[
     &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
     &Language::plain("protobuf", &["proto"], &[], &[]),
     &Language::plain("r", &["r"], &[], &[]),
+    &Language::plain("rst", &["rst"], &[], &[]),
     &Language::plain(
         "ruby",
         &["rb", "rake", "gemspec"],

@@ -293,6 +293,7 @@ impl<'a, 't> Collector<'a, 't> {
                         Verdict::Gathered(class) => Sort::Loose(class),
                         Verdict::Open => Sort::Open(None),
                         Verdict::Attribute(doc) => Sort::Attribute(doc),
+                        Verdict::Transparent => Sort::Open(None),
                     };
                 }
                 Some(Role::Gathered(class)) => return Sort::Loose(*class),

@@ -397,7 +397,7 @@ const MAX_BINDING: usize = 6;
 fn binding_name(node: Node<'_>, source: &[u8]) -> Option<String> {
     let mut node = node;
     for _ in 0..MAX_BINDING {
-        let field = ["name", "left", "declarator", "declaration"]
+        let field = ["name", "left", "lhs", "declarator", "declaration"]
             .into_iter()
             .find_map(|field| node.child_by_field_name(field));
         node = match field {

@@ -19,5 +19,6 @@ pub(crate) mod php;
 pub(crate) mod python;
 pub(crate) mod rst;
 pub(crate) mod ruby;
+pub(crate) mod r;
 pub(crate) mod rust;
 pub(crate) mod swift;
