@@ -40,7 +40,8 @@ pub(crate) fn signature(bytes: &[u8]) -> Option<String> {
 /// Returns the text of comments with their markers stripped.
 pub(crate) fn doc<'a>(comments: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let mut doc = String::new();
-    for comment in comments {
+    // The line that names the interpreter is a comment to most grammars.
+    for comment in comments.filter(|comment| !comment.starts_with(b"#!/")) {
         let window = comment.get(..comment.len().min(2 * MAX_DOC));
         let text = String::from_utf8_lossy(window.unwrap_or_default());
         let text = text.trim();
@@ -167,6 +168,7 @@ mod tests {
             (vec!["(** One. *)"], Some("One.")),
             (vec!["#= One. =#"], Some("One.")),
             (vec!["=begin\nOne.\n=end\n"], Some("One.")),
+            (vec!["#!/usr/bin/env r\n", "# One."], Some("One.")),
             (vec!["#' @param a One."], Some("@param a One.")),
         ] {
             let doc = doc(source.iter().map(|line| line.as_bytes()));

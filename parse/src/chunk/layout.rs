@@ -402,6 +402,10 @@ fn binding_name(node: Node<'_>, source: &[u8]) -> Option<String> {
             .find_map(|field| node.child_by_field_name(field));
         node = match field {
             Some(field) => field,
+            // The nodes of Julia have no fields.
+            None if matches!(node.kind(), "assignment" | "typed_expression") => {
+                node.named_child(0)?
+            }
             None => only_child(node)?,
         };
         if node.named_child_count() == 0 {

@@ -176,6 +176,18 @@ fn signatures_and_documentation_are_found() {
             "function add( int $a, ): int",
             "Adds.",
         ),
+        (
+            "julia",
+            "\"\"\"\n    add(a)\n\nAdds.\n\"\"\"\n@inline function add(\n    a::T,\n)::T where {T}\n    a\nend\n",
+            "@inline function add( a::T, )::T where {T}",
+            "add(a)\n\nAdds.",
+        ),
+        (
+            "r",
+            "#' Adds\n#'\n#' @export\nadd <- function(a,\n                b = 1) {\n  a + b\n}\n",
+            "add <- function(a, b = 1)",
+            "Adds\n\n@export",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

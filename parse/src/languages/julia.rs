@@ -53,7 +53,7 @@ pub(crate) static LANGUAGE: Language = Language {
             ),
             Rule::new(
                 "if_statement",
-                Definition(Shape::Group, "block", definition),
+                Definition(Shape::Leaf, "block", conditional),
             ),
             Rule::new(
                 "macrocall_expression",
@@ -91,6 +91,7 @@ fn definition<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         None if matches!(node.kind(), "assignment" | "const_statement") => {
             Verdict::Gathered(Class::Constant)
         }
+        None if node.kind() == "struct_definition" => Verdict::Transparent,
         None => Verdict::Gathered(Class::Other),
     }
 }
@@ -109,6 +110,7 @@ fn described<'t>(node: Node<'t>, source: &[u8]) -> Option<Described<'t>> {
         }
         "assignment" => assignment(node, source),
         "const_statement" => constant(node, source),
+        "struct_definition" if overruns(node, source) => None,
         "struct_definition" => typed(node, "struct", source),
         "abstract_definition" => typed(node, "interface", source),
         "primitive_definition" => typed(node, "type", source),
@@ -123,7 +125,6 @@ fn described<'t>(node: Node<'t>, source: &[u8]) -> Option<Described<'t>> {
                 ..Described::default()
             })
         }
-        "if_statement" | "compound_statement" => conditional(node, source),
         _ => None,
     }
 }
@@ -192,9 +193,10 @@ fn function<'t>(node: Node<'t>, whole: Node<'t>, source: &[u8]) -> Option<Descri
         _ => return None,
     };
     let is_small = node.end_byte() - node.start_byte() <= SMALL_METHOD;
-    let is_documented = outermost(node)
-        .prev_named_sibling()
-        .is_some_and(|before| before.kind() == "string_literal");
+    let is_documented = || {
+        let before = outermost(node).prev_named_sibling();
+        before.is_some_and(|before| before.kind() == "string_literal")
+    };
     let qualifier = name.qualifier.as_deref().unwrap_or_default();
     Some(Described {
         kind: Some(if name.of_callable {
@@ -202,7 +204,7 @@ fn function<'t>(node: Node<'t>, whole: Node<'t>, source: &[u8]) -> Option<Descri
         } else {
             "function"
         }),
-        clause_of: (is_small && !is_documented).then(|| format!("{qualifier}.{}", name.name)),
+        clause_of: (is_small && !is_documented()).then(|| format!("{qualifier}.{}", name.name)),
         name: Some(name.name),
         qualifier: name.qualifier,
         body: Some(node),
@@ -265,24 +267,39 @@ fn typed<'t>(node: Node<'t>, kind: &'static str, source: &[u8]) -> Option<Descri
     })
 }
 
-/// `if VERSION < v"1.9"` around definitions; any other condition is a statement.
-fn conditional<'t>(node: Node<'t>, source: &[u8]) -> Option<Described<'t>> {
-    let parent = outermost(node).parent()?;
-    if !is_outside(parent) {
-        return None;
+/// Tells whether a struct holds more than it does: the grammar knows no `const` fields,
+/// and after one of them it may take all that follows for the struct's.
+fn overruns(node: Node<'_>, source: &[u8]) -> bool {
+    if !node.has_error() {
+        return false;
     }
+    let before = source.get(..node.start_byte()).unwrap_or_default();
+    let line = before.rsplit(|byte| *byte == b'\n').next();
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let indentation = line.map_or(0, |line| line.iter().take_while(is_blank).count());
+    let inside = source.get(node.byte_range()).unwrap_or_default();
+    let mut lines = inside.split(|byte| *byte == b'\n').skip(1);
+    let closes = |line: &[u8]| {
+        line.iter().take_while(is_blank).count() == indentation
+            && line.trim_ascii().starts_with(b"end")
+    };
+    lines.any(closes) && lines.next().is_some()
+}
+
+/// `if VERSION < v"1.9"` around definitions; any other condition is a statement.
+fn conditional<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let is_outside = outermost(node).parent().is_some_and(is_outside);
     let mut cursor = node.walk();
-    let holds_definitions = node.named_children(&mut cursor).any(|inner| {
-        let inner = undecorated(inner).unwrap_or(inner);
-        let is_nested = matches!(inner.kind(), "if_statement" | "compound_statement");
-        !is_nested && described(inner, source).is_some()
-    });
-    holds_definitions.then(|| Described {
-        kind: Some("block"),
-        shape: Some(Shape::Group),
-        body: Some(node),
-        ..Described::default()
-    })
+    let holds_definitions = is_outside
+        && node.named_children(&mut cursor).any(|inner| {
+            let inner = undecorated(inner).unwrap_or(inner);
+            described(inner, source).is_some()
+        });
+    if holds_definitions {
+        Verdict::Transparent
+    } else {
+        Verdict::Gathered(Class::Other)
+    }
 }
 
 /// Tells whether definitions in a node are those of a file or a module.
@@ -344,10 +361,17 @@ fn macro_call<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         b"@doc" => return documented(node, source),
         _ => None,
     };
-    let inner = || undecorated(node).and_then(|inner| described(inner, source));
-    match known.or_else(inner) {
+    let inner = undecorated(node);
+    match known.or_else(|| described(inner?, source)) {
         Some(described) => Verdict::Is(described),
-        None => Verdict::Gathered(Class::Other),
+        None => inner.map_or(Verdict::Gathered(Class::Other), |block| {
+            // `@static if …` and `@eval begin … end`
+            match block.kind() {
+                "if_statement" | "compound_statement" => conditional(block, source),
+                "struct_definition" => Verdict::Transparent,
+                _ => Verdict::Gathered(Class::Other),
+            }
+        }),
     }
 }
 
