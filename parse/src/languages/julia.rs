@@ -193,10 +193,6 @@ fn function<'t>(node: Node<'t>, whole: Node<'t>, source: &[u8]) -> Option<Descri
         _ => return None,
     };
     let is_small = node.end_byte() - node.start_byte() <= SMALL_METHOD;
-    let is_documented = || {
-        let before = outermost(node).prev_named_sibling();
-        before.is_some_and(|before| before.kind() == "string_literal")
-    };
     let qualifier = name.qualifier.as_deref().unwrap_or_default();
     Some(Described {
         kind: Some(if name.of_callable {
@@ -204,7 +200,7 @@ fn function<'t>(node: Node<'t>, whole: Node<'t>, source: &[u8]) -> Option<Descri
         } else {
             "function"
         }),
-        clause_of: (is_small && !is_documented()).then(|| format!("{qualifier}.{}", name.name)),
+        clause_of: (is_small && !is_documented(node)).then(|| format!("{qualifier}.{}", name.name)),
         name: Some(name.name),
         qualifier: name.qualifier,
         body: Some(node),
@@ -213,26 +209,35 @@ fn function<'t>(node: Node<'t>, whole: Node<'t>, source: &[u8]) -> Option<Descri
     })
 }
 
-/// `f(x) = …` and `f = x -> …` are functions.
+/// Tells whether a string before a definition documents it.
+fn is_documented(node: Node<'_>) -> bool {
+    let before = outermost(node).prev_named_sibling();
+    before.is_some_and(|before| before.kind() == "string_literal")
+}
+
+/// `f(x) = …` and `f = x -> …` are functions; a constant is gathered unless documented.
 fn assignment<'t>(node: Node<'t>, source: &[u8]) -> Option<Described<'t>> {
     let target = node.named_child(0)?;
     let head = head_of(target)?;
     if matches!(head.kind(), "call_expression" | "binary_expression") {
         return function(node, target, source);
     }
-    let value = node
-        .named_child(2)
-        .filter(|_| target.kind() == "identifier")?;
+    let value = node.named_child(2)?;
     let parameters = match value.kind() {
-        "arrow_function_expression" => value.named_child(0)?,
-        "function_definition" => child(value, "signature")?,
-        _ => return None,
+        "arrow_function_expression" => value.named_child(0),
+        "function_definition" => child(value, "signature"),
+        _ => None,
     };
-    Some(Described {
-        kind: Some("function"),
-        name: Some(text(target, source)),
+    let (kind, signature_end) = match parameters {
+        Some(parameters) => ("function", parameters.end_byte()),
+        None if is_documented(node) => ("constant", value.end_byte()),
+        None => return None,
+    };
+    (head.kind() == "identifier").then(|| Described {
+        kind: Some(kind),
+        name: Some(text(head, source)),
         body: Some(node),
-        signature_end: Some(parameters.end_byte()),
+        signature_end: Some(signature_end),
         ..Described::default()
     })
 }

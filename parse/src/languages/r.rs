@@ -24,6 +24,7 @@ pub(crate) static LANGUAGE: Language = Language {
                 Definition(Shape::Leaf, "function", assignment),
             ),
             Rule::new("call", Definition(Shape::Leaf, "function", call)),
+            Rule::new("string", Definition(Shape::Leaf, "constant", data_set)),
             Rule::new("argument", Definition(Shape::Leaf, "method", argument)),
             Rule::new(
                 "if_statement",
@@ -116,7 +117,8 @@ fn docstring(body: Node<'_>, source: &[u8]) -> Option<String> {
     crate::text::docstring(source.get(first.byte_range())?)
 }
 
-/// `f <- function(x) …` is a function, `C <- R6Class(…)` a class, all else a constant.
+/// `f <- function(x) …` is a function, `C <- R6Class(…)` a class, all else a constant,
+/// which is gathered unless documented.
 fn assignment<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let operator = node
         .child_by_field_name("operator")
@@ -138,9 +140,34 @@ fn assignment<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
             name: described.name.or_else(|| Some(unquoted(target, source))),
             ..described
         }),
+        _ if is_name && is_documented(node, source) => Verdict::Is(Described {
+            kind: Some("constant"),
+            name: Some(unquoted(target, source)),
+            ..Described::default()
+        }),
         _ if is_name => Verdict::Gathered(Class::Constant),
         _ => Verdict::Gathered(Class::Other),
     }
+}
+
+/// Tells whether the comment before a node is documentation.
+fn is_documented(node: Node<'_>, source: &[u8]) -> bool {
+    let before = node.prev_named_sibling();
+    let before = before.filter(|before| before.kind() == "comment");
+    let comment = before.and_then(|before| source.get(before.byte_range()));
+    comment.is_some_and(|comment| comment.starts_with(b"#'"))
+}
+
+/// A string behind documentation names a set of data that a package brings.
+fn data_set<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let name = unquoted(node, source);
+    if name.starts_with('_') || !is_documented(node, source) {
+        return Verdict::Gathered(Class::Other);
+    }
+    Verdict::Is(Described {
+        name: Some(name),
+        ..Described::default()
+    })
 }
 
 /// Describes a function for whatever it is assigned to: `f`, `a$f` or `method(f, A)`.
