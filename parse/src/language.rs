@@ -55,6 +55,16 @@ impl Language {
         match &self.cut {
             Cut::Syntax(grammar) => Some(grammar),
             Cut::Notebook | Cut::Lines => None,
+            Cut::Syntax(grammar) | Cut::Blanked(_, grammar) => Some(grammar),
+            Cut::Lines => None,
+        }
+    }
+
+    /// Returns what is parsed in place of the source, if its grammar needs that.
+    pub(crate) fn blanked(&self, source: &[u8]) -> Option<Vec<u8>> {
+        match &self.cut {
+            Cut::Blanked(blank, _) => blank(source),
+            Cut::Syntax(_) | Cut::Lines => None,
         }
     }
 }
@@ -65,6 +75,9 @@ pub(crate) enum Cut {
     Syntax(Grammar),
     /// By the cells of a Jupyter notebook.
     Notebook,
+    /// Along the syntax tree of the source in which spaces replace words that are
+    /// correct but break the grammar; `None` where there are none.
+    Blanked(fn(&[u8]) -> Option<Vec<u8>>, Grammar),
     /// At blank lines, into windows.
     Lines,
 }

@@ -84,7 +84,9 @@ pub(crate) fn by_syntax(
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Piece>, Uncut> {
     let body = body_of(source);
-    let tree = parse(source, &syntax.grammar, parser, stop)?;
+    let blanked = syntax.language.blanked(source);
+    let parsed = blanked.as_deref().unwrap_or(source);
+    let tree = parse(parsed, &syntax.grammar, parser, stop)?;
     let tiles = layout::tiles(source, body, syntax, &tree, limit);
     Ok(pieces(source, tiles, limit))
 }

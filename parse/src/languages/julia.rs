@@ -15,68 +15,71 @@ pub(crate) static LANGUAGE: Language = Language {
     shebangs: &["julia"],
     separator: ".",
     loose: "block",
-    cut: Cut::Syntax(Grammar {
-        load: || tree_sitter_julia::LANGUAGE.into(),
-        outline: Outline::Definitions,
-        rules: &[
-            Rule::new(
-                "function_definition",
-                Definition(Shape::Leaf, "function", definition),
-            ),
-            Rule::new(
-                "macro_definition",
-                Definition(Shape::Leaf, "macro", definition),
-            ),
-            Rule::new(
-                "assignment",
-                Definition(Shape::Leaf, "function", definition),
-            ),
-            Rule::new(
-                "struct_definition",
-                Definition(Shape::Leaf, "struct", definition),
-            ),
-            Rule::new(
-                "abstract_definition",
-                Definition(Shape::Leaf, "interface", definition),
-            ),
-            Rule::new(
-                "primitive_definition",
-                Definition(Shape::Leaf, "type", definition),
-            ),
-            Rule::new(
-                "module_definition",
-                Definition(Shape::Container, "module", definition),
-            ),
-            Rule::new(
-                "const_statement",
-                Definition(Shape::Leaf, "function", definition),
-            ),
-            Rule::new(
-                "if_statement",
-                Definition(Shape::Leaf, "block", conditional),
-            ),
-            Rule::new(
-                "macrocall_expression",
-                Definition(Shape::Leaf, "function", macro_call),
-            ),
-            Rule::new("call_expression", Definition(Shape::Leaf, "function", call)),
-            Rule::new(
-                "string_literal",
-                Definition(Shape::Leaf, "constant", docstring),
-            ),
-            Rule::new("global_statement", Wrapper),
-            Rule::new("macro_argument_list", Transparent),
-            Rule::new("compound_statement", Transparent),
-            Rule::new("elseif_clause", Transparent),
-            Rule::new("else_clause", Transparent),
-            Rule::new("using_statement", Gathered(Class::Import)),
-            Rule::new("import_statement", Gathered(Class::Import)),
-            Rule::new("export_statement", Gathered(Class::Import)),
-            Rule::new("public_statement", Gathered(Class::Import)),
-            Rule::new("line_comment", Comment),
-            Rule::new("block_comment", Comment),
-        ],
-    }),
+    cut: Cut::Blanked(
+        without_const_fields,
+        Grammar {
+            load: || tree_sitter_julia::LANGUAGE.into(),
+            outline: Outline::Definitions,
+            rules: &[
+                Rule::new(
+                    "function_definition",
+                    Definition(Shape::Leaf, "function", definition),
+                ),
+                Rule::new(
+                    "macro_definition",
+                    Definition(Shape::Leaf, "macro", definition),
+                ),
+                Rule::new(
+                    "assignment",
+                    Definition(Shape::Leaf, "function", definition),
+                ),
+                Rule::new(
+                    "struct_definition",
+                    Definition(Shape::Leaf, "struct", definition),
+                ),
+                Rule::new(
+                    "abstract_definition",
+                    Definition(Shape::Leaf, "interface", definition),
+                ),
+                Rule::new(
+                    "primitive_definition",
+                    Definition(Shape::Leaf, "type", definition),
+                ),
+                Rule::new(
+                    "module_definition",
+                    Definition(Shape::Container, "module", definition),
+                ),
+                Rule::new(
+                    "const_statement",
+                    Definition(Shape::Leaf, "function", definition),
+                ),
+                Rule::new(
+                    "if_statement",
+                    Definition(Shape::Leaf, "block", conditional),
+                ),
+                Rule::new(
+                    "macrocall_expression",
+                    Definition(Shape::Leaf, "function", macro_call),
+                ),
+                Rule::new("call_expression", Definition(Shape::Leaf, "function", call)),
+                Rule::new(
+                    "string_literal",
+                    Definition(Shape::Leaf, "constant", docstring),
+                ),
+                Rule::new("global_statement", Wrapper),
+                Rule::new("macro_argument_list", Transparent),
+                Rule::new("compound_statement", Transparent),
+                Rule::new("elseif_clause", Transparent),
+                Rule::new("else_clause", Transparent),
+                Rule::new("using_statement", Gathered(Class::Import)),
+                Rule::new("import_statement", Gathered(Class::Import)),
+                Rule::new("export_statement", Gathered(Class::Import)),
+                Rule::new("public_statement", Gathered(Class::Import)),
+                Rule::new("line_comment", Comment),
+                Rule::new("block_comment", Comment),
+            ],
+        },
+    ),
 };
 
 /// A method of at most this many bytes is joined to the one of the same name before it.
@@ -85,13 +88,44 @@ const SMALL_METHOD: usize = 200;
 /// How many nodes are followed from a head to the name in it, and out of macros.
 const MAX_FOLLOWED: usize = 8;
 
+/// Blanks the `const` of struct fields, which the grammar knows only before an assignment:
+/// after it, it takes all that follows for a part of the struct.
+fn without_const_fields(source: &[u8]) -> Option<Vec<u8>> {
+    let mut blanked: Option<Vec<u8>> = None;
+    let mut start = 0;
+    for line in source.split_inclusive(|byte| *byte == b'\n') {
+        let word = start + line.len() - line.trim_ascii_start().len();
+        if is_const_field(line.trim_ascii()) {
+            let blanked = blanked.get_or_insert_with(|| source.to_vec());
+            if let Some(word) = blanked.get_mut(word..word + CONST.len()) {
+                word.fill(b' ');
+            }
+        }
+        start += line.len();
+    }
+    blanked
+}
+
+const CONST: &[u8] = b"const ";
+
+/// Tells whether a line is a field such as `const a::Int`.
+fn is_const_field(line: &[u8]) -> bool {
+    let Some(field) = line.strip_prefix(CONST) else {
+        return false;
+    };
+    let code = field.split(|byte| *byte == b'#').next().unwrap_or(field);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte > 127;
+    let length = code.iter().take_while(|byte| is_name(byte)).count();
+    let after = code.get(length..).unwrap_or_default().trim_ascii();
+    length > 0 && !code.contains(&b'=') && (after.is_empty() || after.starts_with(b"::"))
+}
+
 fn definition<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     match described(node, source) {
         Some(described) => Verdict::Is(described),
         None if matches!(node.kind(), "assignment" | "const_statement") => {
             Verdict::Gathered(Class::Constant)
         }
-        None if node.kind() == "struct_definition" => Verdict::Transparent,
         None => Verdict::Gathered(Class::Other),
     }
 }
@@ -110,7 +144,6 @@ fn described<'t>(node: Node<'t>, source: &[u8]) -> Option<Described<'t>> {
         }
         "assignment" => assignment(node, source),
         "const_statement" => constant(node, source),
-        "struct_definition" if overruns(node, source) => None,
         "struct_definition" => typed(node, "struct", source),
         "abstract_definition" => typed(node, "interface", source),
         "primitive_definition" => typed(node, "type", source),
@@ -148,8 +181,8 @@ fn name_of(node: Node<'_>, source: &[u8]) -> Option<Name> {
             "parenthesized_expression"
             | "parametrized_type_expression"
             | "quote_expression"
+            | "binary_expression"
             | "type_head" => node.named_child(0),
-            "binary_expression" => node.named_child(0),
             "typed_expression" | "unary_typed_expression" => {
                 found.of_callable = true;
                 last.and_then(|last| node.named_child(u32::try_from(last).ok()?))
@@ -272,25 +305,6 @@ fn typed<'t>(node: Node<'t>, kind: &'static str, source: &[u8]) -> Option<Descri
     })
 }
 
-/// Tells whether a struct holds more than it does: the grammar knows no `const` fields,
-/// and after one of them it may take all that follows for the struct's.
-fn overruns(node: Node<'_>, source: &[u8]) -> bool {
-    if !node.has_error() {
-        return false;
-    }
-    let before = source.get(..node.start_byte()).unwrap_or_default();
-    let line = before.rsplit(|byte| *byte == b'\n').next();
-    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
-    let indentation = line.map_or(0, |line| line.iter().take_while(is_blank).count());
-    let inside = source.get(node.byte_range()).unwrap_or_default();
-    let mut lines = inside.split(|byte| *byte == b'\n').skip(1);
-    let closes = |line: &[u8]| {
-        line.iter().take_while(is_blank).count() == indentation
-            && line.trim_ascii().starts_with(b"end")
-    };
-    lines.any(closes) && lines.next().is_some()
-}
-
 /// `if VERSION < v"1.9"` around definitions; any other condition is a statement.
 fn conditional<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let is_outside = outermost(node).parent().is_some_and(is_outside);
@@ -373,7 +387,6 @@ fn macro_call<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
             // `@static if …` and `@eval begin … end`
             match block.kind() {
                 "if_statement" | "compound_statement" => conditional(block, source),
-                "struct_definition" => Verdict::Transparent,
                 _ => Verdict::Gathered(Class::Other),
             }
         }),
