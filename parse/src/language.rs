@@ -309,6 +309,7 @@ const TEXTS: &[&str] = &[
     "THANKS",
     "TODO",
     "UNLICENSE",
+    &languages::zig::LANGUAGE,
 ];
 
 /// The languages that are known by name only.
@@ -378,7 +379,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("vue", &["vue"], &[], &[]),
     &Language::plain("xml", &["xml", "xsd", "xsl", "svg", "plist"], &[], &[]),
     &Language::plain("yaml", &["yaml", "yml"], &[], &[]),
-    &Language::plain("zig", &["zig"], &[], &[]),
 ];
 
 /// A language of the table, with its grammar once that is needed.

@@ -188,6 +188,18 @@ fn signatures_and_documentation_are_found() {
             "add <- function(a, b = 1)",
             "Adds\n\n@export",
         ),
+        (
+            "zig",
+            "/// Adds.\npub fn add(\n    a: u8,\n) !u8 {\n    return a;\n}\n",
+            "pub fn add( a: u8, ) !u8",
+            "Adds.",
+        ),
+        (
+            "zig",
+            "/// A list.\npub fn List(comptime T: type) type {\n    return struct { a: T };\n}\n",
+            "pub fn List(comptime T: type) type",
+            "A list.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

@@ -22,3 +22,4 @@ pub(crate) mod rst;
 pub(crate) mod ruby;
 pub(crate) mod rust;
 pub(crate) mod swift;
+pub(crate) mod zig;
