@@ -406,6 +406,10 @@ fn binding_name(node: Node<'_>, source: &[u8]) -> Option<String> {
             None if matches!(node.kind(), "assignment" | "typed_expression") => {
                 node.named_child(0)?
             }
+            // Zig's declaration has no field for the name that it begins with.
+            None if node.kind() == "variable_declaration" => node
+                .named_child(0)
+                .filter(|name| name.kind() == "identifier")?,
             None => only_child(node)?,
         };
         if node.named_child_count() == 0 {

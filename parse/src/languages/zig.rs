@@ -134,6 +134,7 @@ fn variable<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     }
     let kind = match value.kind() {
         "error_set_declaration" => "enum",
+        "binary_expression" if child(value, "error_set_declaration").is_some() => "enum",
         "function_signature" => "type",
         "pointer_type" if child(value, "function_signature").is_some() => "type",
         _ if node.parent().is_some_and(|parent| parent.kind() == "block") => {
