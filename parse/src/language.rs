@@ -309,6 +309,7 @@ const TEXTS: &[&str] = &[
     "THANKS",
     "TODO",
     "UNLICENSE",
+    &languages::sql::LANGUAGE,
     &languages::zig::LANGUAGE,
 ];
 
@@ -364,7 +365,6 @@ static PLAIN: &[&Language] = &[
     &Language::plain("rst", &["rst"], &[], &[]),
     &Language::plain("scala", &["scala", "sc", "sbt"], &[], &[]),
     &Language::plain("scss", &["scss", "sass"], &[], &[]),
-    &Language::plain("sql", &["sql"], &[], &[]),
     &Language::plain("svelte", &["svelte"], &[], &[]),
     &Language::plain("terraform", &["tf", "tfvars", "hcl"], &[], &[]),
     &Language::plain("tex", &["tex", "sty"], &[], &[]),

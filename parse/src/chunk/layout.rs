@@ -296,7 +296,9 @@ impl<'a> Layout<'a> {
             .name
             .as_deref()
             .map(|name| self.qualify(scope, described, name));
-        let kind = if found.kind == "function" && (scope.is_type || qualifier.is_some()) {
+        // A description that says function itself means it.
+        let is_open = found.kind == "function" && described.kind.is_none();
+        let kind = if is_open && (scope.is_type || qualifier.is_some()) {
             "method"
         } else {
             found.kind

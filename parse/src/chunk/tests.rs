@@ -200,6 +200,18 @@ fn signatures_and_documentation_are_found() {
             "pub fn List(comptime T: type) type",
             "A list.",
         ),
+        (
+            "sql",
+            "-- Adds.\nCREATE FUNCTION app.add(a int)\nRETURNS int AS $$\n  SELECT a + 1;\n$$ LANGUAGE sql;\n",
+            "CREATE FUNCTION app.add(a int) RETURNS int",
+            "Adds.",
+        ),
+        (
+            "sql",
+            "/* The living. */\ncreate view living as\nselect * from people where died is null;\n",
+            "create view living",
+            "The living.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

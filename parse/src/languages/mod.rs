@@ -22,4 +22,5 @@ pub(crate) mod rst;
 pub(crate) mod ruby;
 pub(crate) mod rust;
 pub(crate) mod swift;
+pub(crate) mod sql;
 pub(crate) mod zig;

@@ -97,6 +97,8 @@ fn test<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         _ => None,
     });
     Verdict::Is(Described {
+        // Said here, since a test in a type is no method.
+        kind: Some("function"),
         name: title,
         body: child(node, "block"),
         ..Described::default()
