@@ -162,6 +162,7 @@ pub(crate) enum Verdict<'t> {
     Is(Described<'t>),
     Gathered(Class),
     /// Its children stand for it, as those of [`Role::Transparent`] do.
+    /// Its children stand among its own siblings, as those of a broken node do.
     Open,
     /// Belongs to what follows it, as [`Role::Attribute`] does, and may document it.
     Attribute(Option<String>),
@@ -187,6 +188,9 @@ pub(crate) struct Described<'t> {
     pub(crate) body: Option<Node<'t>>,
     /// Where the declaration ends, when that is not where the body begins.
     pub(crate) signature_end: Option<usize>,
+    /// Where it ends, when that is not where its node does: what begins before is part
+    /// of it.
+    pub(crate) end: Option<usize>,
     /// Documentation found inside, such as a docstring.
     pub(crate) doc: Option<String>,
     /// What it is a part of: definitions with the same answer that follow each other,

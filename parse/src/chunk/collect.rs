@@ -52,7 +52,12 @@ impl Found<'_> {
     }
 
     fn length(&self) -> usize {
-        self.outer.end_byte() - self.outer.start_byte()
+        self.end() - self.outer.start_byte()
+    }
+
+    fn end(&self) -> usize {
+        let end = self.outer.end_byte();
+        self.described.end.map_or(end, |further| further.max(end))
     }
 
     /// Tells whether it says too little to be found by: `typedef int a;`, `impl A for B {}`.
@@ -101,6 +106,8 @@ struct Collector<'a, 't> {
     pending: Pending,
     /// Where the last node seen ends, an entry or not.
     last_end: usize,
+    /// Where a definition ends that goes on behind its node.
+    part_until: usize,
 }
 
 /// What waits for the entry that it belongs to.
@@ -138,6 +145,7 @@ impl<'a, 't> Collector<'a, 't> {
             inherited: None,
             pending: Pending::default(),
             last_end: 0,
+            part_until: 0,
         }
     }
 
@@ -184,6 +192,12 @@ impl<'a, 't> Collector<'a, 't> {
 
     fn child(&mut self, node: Node<'t>, depth: usize) {
         if node.start_byte() == node.end_byte() {
+            return;
+        }
+        if node.start_byte() < self.part_until {
+            if node.end_byte() > self.part_until && depth < MAX_DEPTH {
+                self.children(node, depth + 1);
+            }
             return;
         }
         match self.sort(node, depth) {
@@ -408,9 +422,11 @@ impl<'a, 't> Collector<'a, 't> {
         let start = pending
             .span
             .map_or(node.start_byte(), |span| span.start.min(node.start_byte()));
-        let end = node.end_byte();
+        let mut end = node.end_byte();
         match &mut what {
             What::Definition(found) => {
+                end = found.end();
+                self.part_until = self.part_until.max(found.described.end.unwrap_or(0));
                 if self.continues(node, found) {
                     return;
                 }

@@ -1,10 +1,15 @@
 //! Rules for SQL, whose definitions are statements.
+//!
+//! Every database speaks a dialect, and the grammar reads none wholly. What it cannot
+//! read is broken open, and a `CREATE` found there is followed to the end of its
+//! statement by its tokens alone.
 
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, child, text,
+    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, child,
 };
+use crate::text;
 
 use Role::{Comment, Definition, Gathered, Transparent, Wrapper};
 
@@ -37,7 +42,8 @@ pub(crate) static LANGUAGE: Language = Language {
                 Definition(Shape::Leaf, "trigger", created),
             ),
             Rule::new("create_type", Definition(Shape::Leaf, "type", created)),
-            Rule::new("create_index", Definition(Shape::Leaf, "index", index)),
+            Rule::new("create_index", Definition(Shape::Leaf, "index", created)),
+            Rule::new("keyword_create", Definition(Shape::Leaf, "block", broken)),
             Rule::new("create_extension", Gathered(Class::Import)),
             Rule::new("create_sequence", Gathered(Class::Constant)),
             Rule::new("set_statement", Gathered(Class::Constant)),
@@ -50,62 +56,236 @@ pub(crate) static LANGUAGE: Language = Language {
     }),
 };
 
-/// Describes what a `CREATE` makes: its name, and where the declaration ends.
+/// How far the end of a broken statement is looked for.
+const MAX_STATEMENT: usize = 64 * 1024;
+
+/// How many words may stand between `CREATE` and the name.
+const MAX_WORDS: usize = 12;
+
+/// The longest name kept, in bytes.
+const MAX_NAME: usize = 200;
+
+/// Describes a `CREATE` that the grammar could read.
 fn created<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
-    let Some(reference) = child(node, "object_reference") else {
+    if runs_on(node, source) {
+        return Verdict::Open;
+    }
+    let bytes = source.get(node.byte_range()).unwrap_or_default();
+    let Some(head) = Head::read(bytes) else {
         return Verdict::Gathered(Class::Other);
     };
-    if swallows(node, source) {
-        return Verdict::Gathered(Class::Other);
-    }
-    let is = |kind: &str| child(node, kind).is_some();
     let kind = match node.kind() {
-        // Said here, since a function of a schema is no method.
-        "create_function" => Some("function"),
-        "create_type" if is("keyword_enum") => Some("enum"),
-        "create_type" if is("column_definitions") => Some("struct"),
-        _ => None,
+        "create_type" if child(node, "keyword_enum").is_some() => "enum",
+        "create_type" if child(node, "column_definitions").is_some() => "struct",
+        _ => head.kind,
     };
     let bodies = ["column_definitions", "function_body", "enum_elements"].into_iter();
     let body = bodies.filter_map(|kind| child(node, kind)).next();
     // The query of a view, and what else stands behind an `AS`.
-    let query = child(node, "keyword_as").or(body);
-    let part = |field: &str| {
-        let part = reference.child_by_field_name(field)?;
-        Some(unquoted(part, source))
-    };
-    let schema = [part("database"), part("schema")];
-    let schema: Vec<String> = schema.into_iter().flatten().collect();
+    let end = child(node, "keyword_as").or(body);
     Verdict::Is(Described {
-        kind,
-        name: part("name").or_else(|| Some(text(reference, source))),
-        qualifier: (!schema.is_empty()).then(|| schema.join(".")),
+        kind: Some(kind),
         body,
-        signature_end: query.map(|query| query.start_byte()),
-        ..Described::default()
+        signature_end: end.map(|end| end.start_byte()),
+        ..head.described()
     })
 }
 
-/// An index lies in the schema of its table and has no other.
-fn index<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
-    let name = node.child_by_field_name("column");
-    Verdict::Is(Described {
-        name: name.map(|name| unquoted(name, source)),
-        ..Described::default()
-    })
-}
-
-fn unquoted(name: Node<'_>, source: &[u8]) -> String {
-    let name = text(name, source);
-    name.trim_matches(['"', '`', '[', ']']).to_owned()
-}
-
-/// Tells whether a statement that the grammar could not read runs into the next one.
-fn swallows(node: Node<'_>, source: &[u8]) -> bool {
+/// Tells whether a statement that the grammar could not read goes on into the next one.
+fn runs_on(node: Node<'_>, source: &[u8]) -> bool {
     let bytes = source.get(node.byte_range()).unwrap_or_default();
-    let begins = |line: &[u8]| {
-        line.get(..7)
-            .is_some_and(|word| word.eq_ignore_ascii_case(b"create "))
+    node.has_error()
+        && !bytes
+            .get(statement(bytes).end..)
+            .is_none_or(<[u8]>::is_empty)
+}
+
+/// Describes a `CREATE` inside of what the grammar could not read.
+fn broken<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let is_broken = node
+        .parent()
+        .is_some_and(|parent| parent.is_error() || runs_on(parent, source));
+    let bytes = source.get(node.start_byte()..).unwrap_or_default();
+    match Head::read(bytes).filter(|_| is_broken) {
+        Some(head) => {
+            let statement = statement(bytes);
+            let end = statement.body.unwrap_or(statement.end);
+            Verdict::Is(Described {
+                kind: Some(head.kind),
+                signature_end: Some(node.start_byte() + end),
+                end: Some(node.start_byte() + statement.end),
+                ..head.described()
+            })
+        }
+        None => Verdict::Gathered(Class::Other),
+    }
+}
+
+/// What a `CREATE` says before its details.
+struct Head {
+    kind: &'static str,
+    name: Option<String>,
+    schema: Option<String>,
+}
+
+impl Head {
+    fn read(statement: &[u8]) -> Option<Self> {
+        let mut rest = statement;
+        let mut kind = None;
+        for _ in 0..MAX_WORDS {
+            rest = rest.trim_ascii_start();
+            let length = rest.iter().take_while(|byte| is_word(**byte)).count();
+            let (word, after) = rest.split_at(length);
+            match &*word.to_ascii_uppercase() {
+                b"" => break,
+                b"TABLE" if kind.is_none() => kind = Some("table"),
+                b"VIEW" if kind.is_none() => kind = Some("view"),
+                b"INDEX" if kind.is_none() => kind = Some("index"),
+                b"TRIGGER" if kind.is_none() => kind = Some("trigger"),
+                b"TYPE" | b"DOMAIN" if kind.is_none() => kind = Some("type"),
+                b"FUNCTION" | b"PROCEDURE" | b"PROC" if kind.is_none() => kind = Some("function"),
+                b"IF" | b"NOT" | b"EXISTS" | b"CONCURRENTLY" if kind.is_some() => {}
+                b"CREATE" | b"OR" | b"REPLACE" | b"ALTER" | b"UNIQUE" | b"TEMP" | b"TEMPORARY"
+                | b"UNLOGGED" | b"MATERIALIZED" | b"GLOBAL" | b"LOCAL" | b"VIRTUAL"
+                | b"FOREIGN" | b"RECURSIVE" | b"CONSTRAINT" | b"EVENT" | b"CLUSTERED"
+                | b"NONCLUSTERED"
+                    if kind.is_none() => {}
+                _ => break,
+            }
+            rest = after;
+        }
+        let mut parts = name_parts(rest);
+        let name = parts.pop().filter(|name| !name.eq_ignore_ascii_case("on"));
+        Some(Head {
+            kind: kind?,
+            name,
+            schema: (!parts.is_empty()).then(|| parts.join(".")),
+        })
+    }
+
+    fn described<'t>(self) -> Described<'t> {
+        Described {
+            name: self.name,
+            qualifier: self.schema,
+            ..Described::default()
+        }
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte > 127
+}
+
+/// Reads `a."b c".[d]` into its parts, without quotes.
+fn name_parts(bytes: &[u8]) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = bytes.get(..bytes.len().min(MAX_NAME)).unwrap_or_default();
+    while let Some(first) = rest.first() {
+        let (open, close) = match first {
+            b'"' | b'`' => (1, Some(first)),
+            b'[' => (1, Some(&b']')),
+            _ => (0, None),
+        };
+        let inner = rest.get(open..).unwrap_or_default();
+        let is_inside = |byte: &&u8| close.map_or_else(|| is_word(**byte), |close| *byte != close);
+        let length = inner.iter().take_while(is_inside).count();
+        let (part, after) = inner.split_at(length);
+        if part.is_empty() {
+            break;
+        }
+        parts.push(text::collapse(part, MAX_NAME));
+        let after = after.get(open..).unwrap_or_default();
+        match after.strip_prefix(b".") {
+            Some(next) => rest = next,
+            None => break,
+        }
+    }
+    parts
+}
+
+/// Where the parts of a statement are.
+struct Statement {
+    /// Where the body of a function or the query of a view begins.
+    body: Option<usize>,
+    /// After the semicolon.
+    end: usize,
+}
+
+/// Finds the end of the statement that `bytes` begin with.
+fn statement(bytes: &[u8]) -> Statement {
+    let bytes = bytes.get(..bytes.len().min(MAX_STATEMENT));
+    let bytes = bytes.unwrap_or_default();
+    let mut body = None;
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = rest.iter().take_while(|byte| is_word(**byte)).count();
+        let word = rest.get(..length).unwrap_or_default();
+        let is = |words: &[&str]| {
+            let matches = |word_: &&str| word.eq_ignore_ascii_case(word_.as_bytes());
+            words.iter().any(matches)
+        };
+        match rest {
+            [b';', ..] if depth == 0 => return Statement { body, end: at + 1 },
+            _ if is(&["as"]) => body = body.or(Some(at)),
+            _ if is(&["begin", "case"]) => {
+                body = body.or(Some(at));
+                depth += 1;
+            }
+            _ if is(&["end"]) && !closes_other(rest) => depth = depth.saturating_sub(1),
+            _ if is(&["go"]) && depth == 0 && is_alone(bytes, at) => {
+                return Statement { body, end: at };
+            }
+            _ => {}
+        }
+        at += length.max(skipped(rest));
+    }
+    Statement {
+        body,
+        end: bytes.len(),
+    }
+}
+
+/// Tells whether an `END` is that of an `IF` or a loop, which are not counted.
+fn closes_other(rest: &[u8]) -> bool {
+    let next = rest.get(3..).unwrap_or_default().trim_ascii_start();
+    let length = next.iter().take_while(|byte| is_word(**byte)).count();
+    let word = next.get(..length).unwrap_or_default();
+    let others = ["if", "loop", "while", "repeat", "for"];
+    others
+        .iter()
+        .any(|other| word.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+/// Tells whether the two letters at `at` have their line to themselves.
+fn is_alone(bytes: &[u8], at: usize) -> bool {
+    let before = bytes.get(..at).unwrap_or_default();
+    let after = bytes.get(at + 2..).unwrap_or_default();
+    let after = after.trim_ascii_start();
+    before.ends_with(b"\n")
+        && bytes
+            .get(at + 2..bytes.len() - after.len())
+            .is_some_and(|gap| gap.contains(&b'\n') || after.is_empty())
+}
+
+/// Returns how long the string or comment is that `rest` begins with, 1 where it is none.
+fn skipped(rest: &[u8]) -> usize {
+    let (open, close): (usize, &[u8]) = match rest {
+        [b'\'', ..] => (1, b"'"),
+        [b'"', ..] => (1, b"\""),
+        [b'`', ..] => (1, b"`"),
+        [b'-', b'-', ..] => (2, b"\n"),
+        [b'/', b'*', ..] => (2, b"*/"),
+        [b'$', after @ ..] => {
+            let tag = after.iter().take_while(|byte| is_word(**byte)).count();
+            match rest.get(..tag + 2) {
+                Some(tag) if tag.ends_with(b"$") => (tag.len(), tag),
+                _ => return 1,
+            }
+        }
+        _ => return 1,
     };
-    node.has_error() && bytes.split(|byte| *byte == b'\n').skip(1).any(begins)
+    let inner = rest.get(open..).unwrap_or_default();
+    let found = inner.windows(close.len()).position(|part| part == close);
+    found.map_or(rest.len(), |found| open + found + close.len())
 }
