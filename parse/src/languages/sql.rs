@@ -44,6 +44,16 @@ pub(crate) static LANGUAGE: Language = Language {
             Rule::new("create_type", Definition(Shape::Leaf, "type", created)),
             Rule::new("create_index", Definition(Shape::Leaf, "index", created)),
             Rule::new("keyword_create", Definition(Shape::Leaf, "block", broken)),
+            Rule::new("identifier", Definition(Shape::Leaf, "block", broken)),
+            Rule::new(
+                "function_declaration",
+                Definition(Shape::Leaf, "block", mistaken),
+            ),
+            Rule::new(
+                "binary_expression",
+                Definition(Shape::Leaf, "block", mistaken),
+            ),
+            Rule::new("invocation", Definition(Shape::Leaf, "block", mistaken)),
             Rule::new("create_extension", Gathered(Class::Import)),
             Rule::new("create_sequence", Gathered(Class::Constant)),
             Rule::new("set_statement", Gathered(Class::Constant)),
@@ -100,11 +110,15 @@ fn runs_on(node: Node<'_>, source: &[u8]) -> bool {
             .is_none_or(<[u8]>::is_empty)
 }
 
-/// Describes a `CREATE` inside of what the grammar could not read.
+/// Describes a `CREATE` inside of what the grammar could not read, where it may be taken
+/// for a name.
 fn broken<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
-    let is_broken = node
-        .parent()
-        .is_some_and(|parent| parent.is_error() || runs_on(parent, source));
+    let is_broken = match node.kind() {
+        "identifier" => true,
+        _ => node
+            .parent()
+            .is_some_and(|parent| parent.is_error() || runs_on(parent, source)),
+    };
     let bytes = source.get(node.start_byte()..).unwrap_or_default();
     match Head::read(bytes).filter(|_| is_broken) {
         Some(head) => {
@@ -121,6 +135,20 @@ fn broken<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     }
 }
 
+/// Opens an expression that the grammar made of statements.
+fn mistaken<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let bytes = source.get(node.byte_range()).unwrap_or_default();
+    let begins = |line: &[u8]| {
+        let word = line.get(..7).unwrap_or_default();
+        word.eq_ignore_ascii_case(b"create ")
+    };
+    if bytes.split(|byte| *byte == b'\n').any(begins) {
+        Verdict::Open
+    } else {
+        Verdict::Gathered(Class::Other)
+    }
+}
+
 /// What a `CREATE` says before its details.
 struct Head {
     kind: &'static str,
@@ -130,12 +158,14 @@ struct Head {
 
 impl Head {
     fn read(statement: &[u8]) -> Option<Self> {
-        let mut rest = statement;
+        let (create, mut rest) = statement.split_at_checked(6)?;
+        if !create.eq_ignore_ascii_case(b"create") {
+            return None;
+        }
         let mut kind = None;
         for _ in 0..MAX_WORDS {
             rest = rest.trim_ascii_start();
-            let length = rest.iter().take_while(|byte| is_word(**byte)).count();
-            let (word, after) = rest.split_at(length);
+            let (word, after) = split_word(rest);
             match &*word.to_ascii_uppercase() {
                 b"" => break,
                 b"TABLE" if kind.is_none() => kind = Some("table"),
@@ -145,7 +175,7 @@ impl Head {
                 b"TYPE" | b"DOMAIN" if kind.is_none() => kind = Some("type"),
                 b"FUNCTION" | b"PROCEDURE" | b"PROC" if kind.is_none() => kind = Some("function"),
                 b"IF" | b"NOT" | b"EXISTS" | b"CONCURRENTLY" if kind.is_some() => {}
-                b"CREATE" | b"OR" | b"REPLACE" | b"ALTER" | b"UNIQUE" | b"TEMP" | b"TEMPORARY"
+                b"OR" | b"REPLACE" | b"ALTER" | b"UNIQUE" | b"TEMP" | b"TEMPORARY"
                 | b"UNLOGGED" | b"MATERIALIZED" | b"GLOBAL" | b"LOCAL" | b"VIRTUAL"
                 | b"FOREIGN" | b"RECURSIVE" | b"CONSTRAINT" | b"EVENT" | b"CLUSTERED"
                 | b"NONCLUSTERED"
@@ -219,26 +249,21 @@ fn statement(bytes: &[u8]) -> Statement {
     let mut depth = 0_usize;
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let length = rest.iter().take_while(|byte| is_word(**byte)).count();
-        let word = rest.get(..length).unwrap_or_default();
-        let is = |words: &[&str]| {
-            let matches = |word_: &&str| word.eq_ignore_ascii_case(word_.as_bytes());
-            words.iter().any(matches)
-        };
-        match rest {
-            [b';', ..] if depth == 0 => return Statement { body, end: at + 1 },
-            _ if is(&["as"]) => body = body.or(Some(at)),
-            _ if is(&["begin", "case"]) => {
+        let (word, after) = split_word(rest);
+        match &*word.to_ascii_uppercase() {
+            b"" if depth == 0 && rest.starts_with(b";") => {
+                return Statement { body, end: at + 1 };
+            }
+            b"AS" => body = body.or(Some(at)),
+            b"BEGIN" | b"CASE" => {
                 body = body.or(Some(at));
                 depth += 1;
             }
-            _ if is(&["end"]) && !closes_other(rest) => depth = depth.saturating_sub(1),
-            _ if is(&["go"]) && depth == 0 && is_alone(bytes, at) => {
-                return Statement { body, end: at };
-            }
+            b"END" if !closes_other(after) => depth = depth.saturating_sub(1),
+            b"GO" if depth == 0 && is_alone(bytes, at) => return Statement { body, end: at },
             _ => {}
         }
-        at += length.max(skipped(rest));
+        at += word.len().max(skipped(rest));
     }
     Statement {
         body,
@@ -246,26 +271,27 @@ fn statement(bytes: &[u8]) -> Statement {
     }
 }
 
-/// Tells whether an `END` is that of an `IF` or a loop, which are not counted.
-fn closes_other(rest: &[u8]) -> bool {
-    let next = rest.get(3..).unwrap_or_default().trim_ascii_start();
-    let length = next.iter().take_while(|byte| is_word(**byte)).count();
-    let word = next.get(..length).unwrap_or_default();
-    let others = ["if", "loop", "while", "repeat", "for"];
-    others
-        .iter()
-        .any(|other| word.eq_ignore_ascii_case(other.as_bytes()))
+/// Splits off the word that `bytes` begin with, which may be empty.
+fn split_word(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let length = bytes.iter().take_while(|byte| is_word(**byte)).count();
+    bytes.split_at(length)
+}
+
+/// Tells from what follows an `END` whether it is that of an `IF` or a loop, which are
+/// not counted.
+fn closes_other(after: &[u8]) -> bool {
+    let (word, _) = split_word(after.trim_ascii_start());
+    matches!(
+        &*word.to_ascii_uppercase(),
+        b"IF" | b"LOOP" | b"WHILE" | b"REPEAT" | b"FOR"
+    )
 }
 
 /// Tells whether the two letters at `at` have their line to themselves.
 fn is_alone(bytes: &[u8], at: usize) -> bool {
-    let before = bytes.get(..at).unwrap_or_default();
-    let after = bytes.get(at + 2..).unwrap_or_default();
-    let after = after.trim_ascii_start();
-    before.ends_with(b"\n")
-        && bytes
-            .get(at + 2..bytes.len() - after.len())
-            .is_some_and(|gap| gap.contains(&b'\n') || after.is_empty())
+    let (before, after) = bytes.split_at_checked(at).unwrap_or_default();
+    let line = after.split(|byte| *byte == b'\n').next();
+    before.ends_with(b"\n") && line.is_some_and(|line| line.trim_ascii().len() == 2)
 }
 
 /// Returns how long the string or comment is that `rest` begins with, 1 where it is none.
@@ -277,8 +303,8 @@ fn skipped(rest: &[u8]) -> usize {
         [b'-', b'-', ..] => (2, b"\n"),
         [b'/', b'*', ..] => (2, b"*/"),
         [b'$', after @ ..] => {
-            let tag = after.iter().take_while(|byte| is_word(**byte)).count();
-            match rest.get(..tag + 2) {
+            let (tag, _) = split_word(after);
+            match rest.get(..tag.len() + 2) {
                 Some(tag) if tag.ends_with(b"$") => (tag.len(), tag),
                 _ => return 1,
             }
@@ -288,4 +314,66 @@ fn skipped(rest: &[u8]) -> usize {
     let inner = rest.get(open..).unwrap_or_default();
     let found = inner.windows(close.len()).position(|part| part == close);
     found.map_or(rest.len(), |found| open + found + close.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_ends_at_its_own_semicolon() {
+        for (source, expected) in [
+            ("create table a (b int); c", "create table a (b int);"),
+            (
+                "create view a as select ';'; c",
+                "create view a as select ';';",
+            ),
+            (
+                "create index a -- ;\n on b; c",
+                "create index a -- ;\n on b;",
+            ),
+            (
+                "create function a as $b$;$$;$b$; c",
+                "create function a as $b$;$$;$b$;",
+            ),
+            (
+                "create proc a begin if b begin c; end; d; end; e",
+                "create proc a begin if b begin c; end; d; end;",
+            ),
+            (
+                "create proc a begin if b then c; end if; end; d;",
+                "create proc a begin if b then c; end if; end;",
+            ),
+            ("create table a (b int)\nGO\nc", "create table a (b int)\n"),
+            ("create table a 'b;", "create table a 'b;"),
+        ] {
+            let end = statement(source.as_bytes()).end;
+            assert_eq!(source.get(..end), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_create_tells_kind_and_name() {
+        for (source, expected) in [
+            ("CREATE TABLE IF NOT EXISTS a.b (", Some(("table", "a/b"))),
+            (
+                "create or alter proc [a].[b c] as",
+                Some(("function", "a/b c")),
+            ),
+            ("create unique index on a (b)", Some(("index", "/"))),
+            ("create temp table \"a\"", Some(("table", "/a"))),
+            ("create role a", None),
+            ("created", None),
+        ] {
+            let found = Head::read(source.as_bytes()).map(|head| {
+                let schema = head.schema.unwrap_or_default();
+                (
+                    head.kind,
+                    format!("{schema}/{}", head.name.unwrap_or_default()),
+                )
+            });
+            let found = found.as_ref().map(|(kind, name)| (*kind, name.as_str()));
+            assert_eq!(found, expected, "{source}");
+        }
+    }
 }
