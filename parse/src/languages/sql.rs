@@ -89,14 +89,17 @@ fn created<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         "create_type" if child(node, "column_definitions").is_some() => "struct",
         _ => head.kind,
     };
-    let bodies = ["column_definitions", "function_body", "enum_elements"].into_iter();
+    let bodies = ["function_body", "column_definitions", "enum_elements"].into_iter();
     let body = bodies.filter_map(|kind| child(node, kind)).next();
     // The query of a view, and what else stands behind an `AS`.
     let end = child(node, "keyword_as").or(body);
+    let end = end.map(|end| end.start_byte());
+    // Of a function the body's node may begin late.
+    let code = statement(bytes).body.filter(|_| head.kind == "function");
     Verdict::Is(Described {
         kind: Some(kind),
         body,
-        signature_end: end.map(|end| end.start_byte()),
+        signature_end: code.map(|code| node.start_byte() + code).or(end),
         ..head.described()
     })
 }
@@ -178,11 +181,15 @@ impl Head {
                 b"OR" | b"REPLACE" | b"ALTER" | b"UNIQUE" | b"TEMP" | b"TEMPORARY"
                 | b"UNLOGGED" | b"MATERIALIZED" | b"GLOBAL" | b"LOCAL" | b"VIRTUAL"
                 | b"FOREIGN" | b"RECURSIVE" | b"CONSTRAINT" | b"EVENT" | b"CLUSTERED"
-                | b"NONCLUSTERED"
+                | b"NONCLUSTERED" | b"DEFINER"
                     if kind.is_none() => {}
                 _ => break,
             }
             rest = after;
+            if word.eq_ignore_ascii_case(b"definer") {
+                let account = rest.iter().position(u8::is_ascii_whitespace);
+                rest = rest.get(account?..).unwrap_or_default();
+            }
         }
         let mut parts = name_parts(rest);
         let name = parts.pop().filter(|name| !name.eq_ignore_ascii_case("on"));
@@ -259,6 +266,10 @@ fn statement(bytes: &[u8]) -> Statement {
                 body = body.or(Some(at));
                 depth += 1;
             }
+            // MySQL's clients end it with what its semicolons must not be taken for.
+            b"END" if depth == 1 && ends_with_delimiter(after) => {
+                return Statement { body, end: at + 3 };
+            }
             b"END" if !closes_other(after) => depth = depth.saturating_sub(1),
             b"GO" if depth == 0 && is_alone(bytes, at) => return Statement { body, end: at },
             _ => {}
@@ -285,6 +296,11 @@ fn closes_other(after: &[u8]) -> bool {
         &*word.to_ascii_uppercase(),
         b"IF" | b"LOOP" | b"WHILE" | b"REPEAT" | b"FOR"
     )
+}
+
+fn ends_with_delimiter(after: &[u8]) -> bool {
+    let after = after.trim_ascii_start();
+    after.starts_with(b"$$") || after.starts_with(b"//")
 }
 
 /// Tells whether the two letters at `at` have their line to themselves.
@@ -345,6 +361,10 @@ mod tests {
                 "create proc a begin if b then c; end if; end;",
             ),
             ("create table a (b int)\nGO\nc", "create table a (b int)\n"),
+            (
+                "create proc a() begin b; end$$\nc $$",
+                "create proc a() begin b; end",
+            ),
             ("create table a 'b;", "create table a 'b;"),
         ] {
             let end = statement(source.as_bytes()).end;
@@ -362,6 +382,7 @@ mod tests {
             ),
             ("create unique index on a (b)", Some(("index", "/"))),
             ("create temp table \"a\"", Some(("table", "/a"))),
+            ("create definer=`a`@`b` trigger c", Some(("trigger", "/c"))),
             ("create role a", None),
             ("created", None),
         ] {
