@@ -139,6 +139,9 @@ pub(crate) enum Shape {
     Leaf,
     /// A chunk of the header and the members' signatures, and a chunk for each member.
     Container,
+    /// An entry of a data file: one chunk where it fits; what is too large is cut at the
+    /// entries inside it, which are named by it.
+    Section,
     /// Definitions that share a keyword, such as `type ( … )`: the opening is joined to
     /// the first of them.
     Group,
@@ -151,6 +154,8 @@ pub(crate) enum Class {
     Constant,
     /// A comment that belongs to nothing; it takes the class of its neighbours.
     Comment,
+    /// An entry of a data file, which stays whole where it fits.
+    Entry,
     Other,
 }
 
@@ -162,12 +167,9 @@ pub(crate) enum Verdict<'t> {
     Is(Described<'t>),
     Gathered(Class),
     /// Its children stand for it, as those of [`Role::Transparent`] do.
-    /// Its children stand among its own siblings, as those of a broken node do.
     Open,
     /// Belongs to what follows it, as [`Role::Attribute`] does, and may document it.
     Attribute(Option<String>),
-    /// Its children stand among the node's own siblings, as with [`Role::Transparent`].
-    Transparent,
 }
 
 /// What a grammar tells about one definition.
@@ -235,6 +237,26 @@ pub(crate) fn with_body<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     } else {
         Verdict::Gathered(Class::Other)
     }
+}
+
+/// An entry of a data file of fewer bytes is gathered with its neighbours.
+const SMALL_ENTRY: usize = 200;
+
+/// Describes an entry of a data file, which is a definition unless it is small.
+pub(crate) fn entry<'t>(node: Node<'t>, described: Described<'t>) -> Verdict<'t> {
+    if node.end_byte() - node.start_byte() < SMALL_ENTRY {
+        return Verdict::Gathered(Class::Entry);
+    }
+    Verdict::Is(described)
+}
+
+/// Returns the text of a key, without the quotes around it.
+pub(crate) fn key_text(key: Node<'_>, source: &[u8]) -> String {
+    let key = text(key, source);
+    let bare = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| key.strip_prefix(quote)?.strip_suffix(quote));
+    bare.unwrap_or(&key).to_owned()
 }
 
 /// The longest name kept, in bytes; broken syntax can make a "name" of anything.
@@ -315,6 +337,15 @@ const TEXTS: &[&str] = &[
     "UNLICENSE",
     &languages::sql::LANGUAGE,
     &languages::zig::LANGUAGE,
+    &languages::yaml::LANGUAGE,
+    &languages::toml::LANGUAGE,
+    &languages::json::LANGUAGE,
+    &languages::terraform::LANGUAGE,
+    &languages::protobuf::LANGUAGE,
+    &languages::css::LANGUAGE,
+    &languages::dockerfile::LANGUAGE,
+    &languages::make::LANGUAGE,
+    &languages::cmake::LANGUAGE,
 ];
 
 /// The languages that are known by name only.
@@ -323,10 +354,9 @@ static PLAIN: &[&Language] = &[
     &Language::plain("assembly", &["s", "asm"], &[], &[]),
     &Language::plain("bazel", &["bzl", "bazel"], &["BUILD", "WORKSPACE"], &[]),
     &Language::plain("clojure", &["clj", "cljs", "cljc", "edn"], &[], &[]),
-    &Language::plain("cmake", &["cmake"], &["CMakeLists.txt"], &[]),
-    &Language::plain("css", &["css"], &[], &[]),
     &Language::plain("csv", &["csv", "tsv"], &[], &[]),
     &Language::plain("dockerfile", &[], &["Dockerfile", "Containerfile"], &[]),
+    &Language::plain("dart", &["dart"], &[], &[]),
     &Language::plain("elm", &["elm"], &[], &[]),
     &Language::plain("erlang", &["erl", "hrl"], &[], &[]),
     &Language::plain("fish", &["fish"], &[], &["fish"]),
@@ -343,21 +373,17 @@ static PLAIN: &[&Language] = &[
         &[],
         &[],
     ),
+    &Language::plain("json5", &["json5"], &[], &[]),
+    &Language::plain("jupyter", &["ipynb"], &[], &[]),
+    &Language::plain("julia", &["jl"], &[], &[]),
     &Language::plain("kotlin", &["kt", "kts"], &[], &[]),
     &Language::plain("less", &["less"], &[], &[]),
     &Language::plain("literate_haskell", &["lhs"], &[], &[]),
     &Language::plain("lisp", &["lisp", "el", "scm", "rkt"], &[], &[]),
-    &Language::plain(
-        "make",
-        &["mk", "mak"],
-        &["Makefile", "makefile", "GNUmakefile"],
-        &[],
-    ),
     &Language::plain("nix", &["nix"], &[], &[]),
     &Language::plain("objc", &["m", "mm"], &[], &[]),
     &Language::plain("perl", &["pl", "pm", "t"], &[], &["perl"]),
     &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
-    &Language::plain("protobuf", &["proto"], &[], &[]),
     &Language::plain("r", &["r"], &[], &[]),
     &Language::plain("rst", &["rst"], &[], &[]),
     &Language::plain(
@@ -383,6 +409,13 @@ static PLAIN: &[&Language] = &[
     &Language::plain("vue", &["vue"], &[], &[]),
     &Language::plain("xml", &["xml", "xsd", "xsl", "svg", "plist"], &[], &[]),
     &Language::plain("yaml", &["yaml", "yml"], &[], &[]),
+    &Language::plain("swift", &["swift"], &[], &[]),
+    &Language::plain("tex", &["tex", "sty"], &[], &[]),
+    &Language::plain("text", &["txt", "text"], &[], &[]),
+    &Language::plain("vim", &["vim"], &[], &[]),
+    &Language::plain("vue", &["vue"], &[], &[]),
+    &Language::plain("xml", &["xml", "xsd", "xsl", "svg", "plist"], &[], &[]),
+    &Language::plain("zig", &["zig"], &[], &[]),
 ];
 
 /// A language of the table, with its grammar once that is needed.

@@ -80,6 +80,8 @@ const WRAPPERS: &[(&str, &str)] = &[
     ("(*", "*)"),
     ("#=", "=#"),
     ("=begin", "=end"),
+    ("#[=[", "]=]"),
+    ("#[[", "]]"),
 ];
 
 /// Strips what opens and closes a comment.
@@ -169,6 +171,7 @@ mod tests {
             (vec!["#= One. =#"], Some("One.")),
             (vec!["=begin\nOne.\n=end\n"], Some("One.")),
             (vec!["#!/usr/bin/env r\n", "# One."], Some("One.")),
+            (vec!["#[[\nOne.\n  Two.\n]]"], Some("One.\nTwo.")),
             (vec!["#' @param a One."], Some("@param a One.")),
         ] {
             let doc = doc(source.iter().map(|line| line.as_bytes()));

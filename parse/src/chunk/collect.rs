@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use tree_sitter::Node;
+use tree_sitter::{Node, Point};
 
 use super::gather::TINY;
 use super::{line_start, starts_line};
@@ -231,19 +231,82 @@ impl<'a, 't> Collector<'a, 't> {
                 self.children(node, depth + 1);
                 self.inherited = outer;
             }
-            Sort::Loose(Class::Other) => {
-                let class = self.inherited.unwrap_or(Class::Other);
-                self.push(node, What::Loose(class, Some(node)));
+            Sort::Loose(class) => {
+                let inherited = self.inherited.filter(|_| class == Class::Other);
+                self.push(node, What::Loose(inherited.unwrap_or(class), Some(node)));
+                self.overhang(node, depth);
             }
-            Sort::Loose(class) => self.push(node, What::Loose(class, Some(node))),
-            Sort::Definition(found) => self.push(node, What::Definition(found)),
+            Sort::Definition(found) => {
+                self.push(node, What::Definition(found));
+                self.overhang(node, depth);
+            }
         }
         self.last_end = self.last_end.max(node.end_byte());
     }
 
+    /// Lists what the grammar puts at the end of an entry although it belongs to what
+    /// follows: in a language without brackets, the comments before the next block.
+    fn overhang(&mut self, node: Node<'t>, depth: usize) {
+        let (start, end) = (node.start_position(), node.end_position());
+        if start.row == end.row || depth >= MAX_DEPTH {
+            return;
+        }
+        let mut cursor = node.walk();
+        let mut over = Vec::new();
+        for _ in 0..MAX_DEPTH {
+            if !cursor.goto_last_child() {
+                return;
+            }
+            let mut next = self.next_text(cursor.node().end_byte());
+            while self.hangs_over(cursor.node(), start, next) {
+                over.push(cursor.node());
+                next = Some(cursor.node().start_byte());
+                if !cursor.goto_previous_sibling() {
+                    break;
+                }
+            }
+            if let (Some(first), Some(entry)) = (over.last(), self.atoms.last_mut()) {
+                entry.end = line_start(self.scan.source, first.start_byte());
+                break;
+            }
+        }
+        for node in over.into_iter().rev() {
+            self.child(node, depth + 1);
+        }
+    }
+
+    /// Tells whether a node at the end of one that begins at `outer` belongs to what
+    /// follows at `next`.
+    fn hangs_over(&self, node: Node<'t>, outer: Point, next: Option<usize>) -> bool {
+        let start = node.start_position();
+        if start.row == outer.row
+            || start.column > outer.column
+            || !starts_line(self.scan.source, node.start_byte())
+        {
+            return false;
+        }
+        match self.sort_by_role(node) {
+            Sort::Comment(_) => {
+                next.is_some_and(|next| !self.has_blank_line(node.end_byte()..next))
+            }
+            Sort::Open(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns where the first text from `at` on begins.
+    fn next_text(&self, at: usize) -> Option<usize> {
+        let rest = self.scan.source.get(at..)?;
+        let blank = rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        Some(at + blank)
+    }
+
     fn sort(&self, node: Node<'t>, depth: usize) -> Sort<'t> {
         // Inside of what must be cut anyway, more places to cut give more equal parts.
-        let share = if self.inherited.is_some() { 2 } else { 1 };
+        let share = match self.inherited {
+            None | Some(Class::Entry) => 1,
+            Some(_) => 2,
+        };
         let large = node.end_byte() - node.start_byte() > self.scan.limit / share;
         let can_open = depth < MAX_DEPTH && node.child_count() > 0;
         let sort = if node.is_error() {
@@ -307,7 +370,6 @@ impl<'a, 't> Collector<'a, 't> {
                         Verdict::Gathered(class) => Sort::Loose(class),
                         Verdict::Open => Sort::Open(None),
                         Verdict::Attribute(doc) => Sort::Attribute(doc),
-                        Verdict::Transparent => Sort::Open(None),
                     };
                 }
                 Some(Role::Gathered(class)) => return Sort::Loose(*class),

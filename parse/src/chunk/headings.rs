@@ -13,6 +13,7 @@ use super::collect::{Atom, Found, Scan, What};
 use super::gather::{self, TINY};
 use super::windows::trimmed_len;
 use crate::language::Level;
+use crate::text;
 
 /// Lays the tiles of a parsed document.
 pub(super) fn tiles(scan: Scan<'_>, body: Range<usize>, tree: &Tree) -> Vec<Tile> {
@@ -137,11 +138,22 @@ impl Document<'_> {
             .filter_map(|open| open.title.as_deref())
             .collect();
         let symbol = titles.join(self.scan.syntax.language.separator);
+        let source = self.scan.source;
+        let comments = found.comments.iter();
+        let comments = comments.filter_map(|span| source.get(span.clone()));
+        // A heading's markup tells nothing that its title does not.
+        let signature = match source.get(found.inner.byte_range()) {
+            Some(bytes) if found.kind != "section" => {
+                Some(text::collapse(bytes, text::MAX_SIGNATURE))
+            }
+            _ => found.described.name.clone(),
+        };
         let tile = Tile {
             kind: found.kind,
             name: found.described.name.clone(),
             symbol: (!symbol.is_empty()).then_some(symbol),
-            signature: found.described.name.clone(),
+            signature,
+            doc: text::doc(comments),
             parent,
             ..Tile::default()
         };
@@ -171,6 +183,7 @@ impl Document<'_> {
                     end: part.end,
                     kind: own.map_or(tile.kind, |block| block.kind),
                     parent: parent.or(tile.parent),
+                    doc: tile.doc.clone().filter(|_| parent.is_none()),
                     ..tile.clone()
                 });
             }

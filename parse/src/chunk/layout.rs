@@ -217,7 +217,8 @@ impl<'a> Layout<'a> {
     fn definition(&mut self, found: &Found<'_>, span: Range<usize>, scope: &Scope) {
         let fits = self.fits(span.clone());
         let tile = self.describe(found, span.clone(), scope);
-        if (found.shape == Shape::Leaf && fits) || scope.depth >= MAX_NESTING {
+        let is_whole = matches!(found.shape, Shape::Leaf | Shape::Section) && fits;
+        if is_whole || scope.depth >= MAX_NESTING {
             self.tiles.push(tile);
             return;
         }
@@ -229,6 +230,8 @@ impl<'a> Layout<'a> {
         }
         let mut atoms = documentation(found);
         atoms.extend(scan.inside(found));
+        // What hangs over into the next entry is told there.
+        atoms.retain(|atom| atom.start < span.end);
         let is_definition = |atom: &Atom<'_>| matches!(atom.what, What::Definition(_));
         let first = atoms.iter().position(is_definition);
         if first.is_none() && fits {
@@ -244,7 +247,8 @@ impl<'a> Layout<'a> {
             pieces_of: None,
             depth: scope.depth + 1,
         };
-        if found.shape == Shape::Group && self.is_bare(members, span.start) {
+        let is_opening = matches!(found.shape, Shape::Group | Shape::Section);
+        if is_opening && self.is_bare(members, span.start) {
             self.members(members, span, &inner);
             return;
         }
@@ -253,7 +257,7 @@ impl<'a> Layout<'a> {
             inner.pieces_of = inner.parent;
         }
         let mut tile = tile;
-        tile.lists_members = found.shape != Shape::Leaf;
+        tile.lists_members = !matches!(found.shape, Shape::Leaf | Shape::Section);
         self.header(tile, header, span.start..header_end);
         if !members.is_empty() {
             self.members(members, header_end..span.end, &inner);

@@ -10,6 +10,11 @@ use crate::language::{Cut, Syntax, all};
 
 const LIMIT: usize = 1536;
 
+/// A text that makes an entry of a data file large enough for a chunk.
+const LONG: &str = "a long text, a long text, a long text, a long text, a long text, a long text, \
+                    a long text, a long text, a long text, a long text, a long text, a long text, \
+                    a long text, a long text, a long text, a long text, a long text, a long text";
+
 fn syntaxes() -> impl Iterator<Item = &'static Syntax> {
     all().iter().filter_map(|loaded| loaded.syntax())
 }
@@ -212,6 +217,48 @@ fn signatures_and_documentation_are_found() {
             "create view living",
             "The living.",
         ),
+        (
+            "toml",
+            &format!("# Adds.\n[a.\"b c\"] # d\ne = \"{LONG}\"\n"),
+            "[a.\"b c\"]",
+            "Adds.",
+        ),
+        (
+            "terraform",
+            "# Adds.\nresource \"a\" \"b\" {\n  c = 1\n}\n",
+            "resource \"a\" \"b\"",
+            "Adds.",
+        ),
+        (
+            "protobuf",
+            "// Adds.\nservice A {\n  option b = false;\n}\n",
+            "service A",
+            "Adds.",
+        ),
+        (
+            "css",
+            &format!("/* Adds. */\na:hover,\nb > c {{\n  content: \"{LONG}\";\n}}\n"),
+            "a:hover, b > c",
+            "Adds.",
+        ),
+        (
+            "dockerfile",
+            "# Adds.\nFROM a:1 AS b\n\n# Runs.\nRUN c\n",
+            "FROM a:1 AS b",
+            "Adds.",
+        ),
+        (
+            "make",
+            "# Adds.\na b: c | \\\n\td\n\techo $@\n",
+            "a b: c | \\ d",
+            "Adds.",
+        ),
+        (
+            "cmake",
+            "#[[ Adds.\n]]\nfunction(add\n  a b)\n  set(c 1)\nendfunction()\n",
+            "function(add a b)",
+            "Adds.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");
@@ -221,6 +268,30 @@ fn signatures_and_documentation_are_found() {
             "{language}"
         );
         assert_eq!(pieces[0].doc.as_deref(), Some(doc), "{language}");
+    }
+}
+
+#[test]
+fn a_large_document_is_cut_at_its_entries() {
+    let yaml = |number| format!("  # Says {number}.\n  'key {number}':\n    text: {LONG}\n\n");
+    let json = |number| format!("// Says {number}.\n\"key {number}\": [\"{LONG}\"],\n");
+    let yaml: String = (0..8).map(yaml).collect();
+    let json: String = (0..8).map(json).collect();
+    for (language, source, signatures) in [
+        ("yaml", format!("keys:\n{yaml}"), "'key 3'"),
+        (
+            "json",
+            format!("{{\"keys\": {{\n{json}\"last\": 1}}}}\n"),
+            "\"key 3\"",
+        ),
+    ] {
+        let pieces = chunks(language, &source, LIMIT);
+        assert_eq!(pieces.len(), 8, "{pieces:?}");
+        let piece = &pieces[3];
+        assert_eq!(piece.kind, "entry");
+        assert_eq!(piece.symbol.as_deref(), Some("keys.key 3"));
+        assert_eq!(piece.doc.as_deref(), Some("Says 3."));
+        assert_eq!(piece.signature.as_deref(), Some(signatures));
     }
 }
 

@@ -315,7 +315,7 @@ fn conditional<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
             described(inner, source).is_some()
         });
     if holds_definitions {
-        Verdict::Transparent
+        Verdict::Open
     } else {
         Verdict::Gathered(Class::Other)
     }

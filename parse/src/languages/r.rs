@@ -304,8 +304,8 @@ fn call<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         | b"source"
         | b"use"
         | b"suppressPackageStartupMessages" => Verdict::Gathered(Class::Import),
-        b"local" => Verdict::Transparent,
-        b"list" if is_section(node, source) => Verdict::Transparent,
+        b"local" => Verdict::Open,
+        b"list" if is_section(node, source) => Verdict::Open,
         _ => match methods(node, source) {
             Some(described) => Verdict::Is(described),
             None => Verdict::Gathered(Class::Other),
@@ -375,7 +375,7 @@ fn argument<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         return Verdict::Gathered(Class::Other);
     };
     if value.kind() == "braced_expression" {
-        return Verdict::Transparent;
+        return Verdict::Open;
     }
     let is_in_list = word(call, source) == b"list" && is_section(call, source);
     if !is_in_list && !holds_methods(call, source) {
@@ -385,7 +385,7 @@ fn argument<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         ("function_definition", Some(name)) => {
             Verdict::Is(function(value, unquoted(name, source), source))
         }
-        ("call", _) if word(value, source) == b"list" && !is_in_list => Verdict::Transparent,
+        ("call", _) if word(value, source) == b"list" && !is_in_list => Verdict::Open,
         (_, Some(_)) if is_in_list => Verdict::Gathered(Class::Constant),
         _ => Verdict::Gathered(Class::Other),
     }
@@ -426,7 +426,7 @@ fn conditional<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
             })
         });
     if holds_definitions {
-        Verdict::Transparent
+        Verdict::Open
     } else {
         Verdict::Gathered(Class::Other)
     }
