@@ -246,6 +246,7 @@ pub(crate) fn cut(
     match pieces {
         Ok(pieces) => (pieces, None),
         Err(Uncut::GaveUp) => by_lines(Some("takes the parser too long, cut by lines")),
+        Err(Uncut::TooDeep) => by_lines(Some("is nested too deep, cut by lines")),
         Err(Uncut::NoCells) => by_lines(Some("is no notebook with cells, cut by lines")),
     }
 }

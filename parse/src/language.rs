@@ -53,18 +53,8 @@ impl Language {
     /// Returns the grammar, `None` where the language has none here.
     pub(crate) fn grammar(&self) -> Option<&Grammar> {
         match &self.cut {
-            Cut::Syntax(grammar) => Some(grammar),
+            Cut::Syntax(grammar) | Cut::Prepared(grammar, _) => Some(grammar),
             Cut::Notebook | Cut::Lines => None,
-            Cut::Syntax(grammar) | Cut::Blanked(_, grammar) => Some(grammar),
-            Cut::Lines => None,
-        }
-    }
-
-    /// Returns what is parsed in place of the source, if its grammar needs that.
-    pub(crate) fn blanked(&self, source: &[u8]) -> Option<Vec<u8>> {
-        match &self.cut {
-            Cut::Blanked(blank, _) => blank(source),
-            Cut::Syntax(_) | Cut::Lines => None,
         }
     }
 }
@@ -75,11 +65,20 @@ pub(crate) enum Cut {
     Syntax(Grammar),
     /// By the cells of a Jupyter notebook.
     Notebook,
-    /// Along the syntax tree of the source in which spaces replace words that are
-    /// correct but break the grammar; `None` where there are none.
-    Blanked(fn(&[u8]) -> Option<Vec<u8>>, Grammar),
+    /// Along the syntax tree, after a look at the source for what the grammar cannot bear.
+    Prepared(Grammar, fn(&[u8]) -> Prepared),
     /// At blank lines, into windows.
     Lines,
+}
+
+/// What is given to a parser for a source.
+pub(crate) enum Prepared {
+    AsItIs,
+    /// This text of the same length, in which spaces replace words that are correct but break
+    /// the grammar.
+    Instead(Vec<u8>),
+    /// Nothing: the grammar's scanner would run over the end of its stack.
+    TooDeep,
 }
 
 /// A tree-sitter grammar with the rules that turn its nodes into chunks.
@@ -464,6 +463,14 @@ impl Syntax {
             grammar,
             outline: rules.outline,
             roles,
+        }
+    }
+
+    /// Returns what is to be parsed for a source.
+    pub(crate) fn prepare(&self, source: &[u8]) -> Prepared {
+        match self.language.cut {
+            Cut::Prepared(_, prepare) => prepare(source),
+            Cut::Syntax(_) | Cut::Notebook | Cut::Lines => Prepared::AsItIs,
         }
     }
 

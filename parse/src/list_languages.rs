@@ -54,7 +54,7 @@ fn table(languages: &[&Language]) -> String {
 fn cut(language: &Language) -> &'static str {
     match &language.cut {
         Cut::Syntax(grammar) if grammar.outline == Outline::Headings => "headings",
-        Cut::Syntax(_) | Cut::Blanked(..) => "syntax",
+        Cut::Syntax(_) | Cut::Prepared(..) => "syntax",
         Cut::Notebook => "cells",
         Cut::Lines => "lines",
     }

@@ -14,12 +14,13 @@ mod layout;
 mod notebook;
 mod windows;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use tree_sitter::{ParseOptions, Parser, Tree};
 
-use crate::language::Syntax;
+use crate::language::{Prepared, Syntax};
 pub(crate) use notebook::by_cells;
 
 /// One chunk of a file.
@@ -49,6 +50,8 @@ pub(crate) struct Piece {
 pub(crate) enum Uncut {
     /// The parser gave up, by its budget or because it was told to.
     GaveUp,
+    /// It is nested deeper than the grammar can bear.
+    TooDeep,
     /// A notebook is broken JSON, or has no list of cells.
     NoCells,
 }
@@ -84,9 +87,12 @@ pub(crate) fn by_syntax(
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Piece>, Uncut> {
     let body = body_of(source);
-    let blanked = syntax.language.blanked(source);
-    let parsed = blanked.as_deref().unwrap_or(source);
-    let tree = parse(parsed, &syntax.grammar, parser, stop)?;
+    let prepared = match syntax.prepare(source) {
+        Prepared::AsItIs => Cow::Borrowed(source),
+        Prepared::Instead(text) => Cow::Owned(text),
+        Prepared::TooDeep => return Err(Uncut::TooDeep),
+    };
+    let tree = parse(&prepared, &syntax.grammar, parser, stop)?;
     let tiles = layout::tiles(source, body, syntax, &tree, limit);
     Ok(pieces(source, tiles, limit))
 }

@@ -320,6 +320,10 @@ fn any_bytes_are_covered_once() {
     let nested = format!("fn f() {}{}", "{".repeat(3_000), "}".repeat(3_000));
     let line = "let x = 1; ".repeat(3_000);
     let quotes = "> ".repeat(3_000);
+    let dashes = "- ".repeat(400);
+    let stairs: String = (0..300)
+        .map(|level| format!("{:level$}key:\n", ""))
+        .collect();
     let mut sources: Vec<Vec<u8>> = [
         "",
         "\n\n  \n",
@@ -335,6 +339,8 @@ fn any_bytes_are_covered_once() {
         &nested,
         &line,
         &quotes,
+        &dashes,
+        &stairs,
     ]
     .map(|text| text.as_bytes().to_vec())
     .into();

@@ -3,7 +3,7 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, child, text,
+    Class, Cut, Described, Grammar, Language, Outline, Prepared, Role, Rule, Shape, Verdict, child, text,
 };
 
 use Role::{Comment, Definition, Gathered, Transparent, Wrapper};
@@ -15,8 +15,7 @@ pub(crate) static LANGUAGE: Language = Language {
     shebangs: &["julia"],
     separator: ".",
     loose: "block",
-    cut: Cut::Blanked(
-        without_const_fields,
+    cut: Cut::Prepared(
         Grammar {
             load: || tree_sitter_julia::LANGUAGE.into(),
             outline: Outline::Definitions,
@@ -79,6 +78,7 @@ pub(crate) static LANGUAGE: Language = Language {
                 Rule::new("block_comment", Comment),
             ],
         },
+        without_const_fields,
     ),
 };
 
@@ -90,7 +90,7 @@ const MAX_FOLLOWED: usize = 8;
 
 /// Blanks the `const` of struct fields, which the grammar knows only before an assignment:
 /// after it, it takes all that follows for a part of the struct.
-fn without_const_fields(source: &[u8]) -> Option<Vec<u8>> {
+fn without_const_fields(source: &[u8]) -> Prepared {
     let mut blanked: Option<Vec<u8>> = None;
     let mut start = 0;
     for line in source.split_inclusive(|byte| *byte == b'\n') {
@@ -103,7 +103,7 @@ fn without_const_fields(source: &[u8]) -> Option<Vec<u8>> {
         }
         start += line.len();
     }
-    blanked
+    blanked.map_or(Prepared::AsItIs, Prepared::Instead)
 }
 
 const CONST: &[u8] = b"const ";

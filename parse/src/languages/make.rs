@@ -60,8 +60,13 @@ fn rule<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let (Some(targets), Some(recipe)) = (child(node, "targets"), child(node, "recipe")) else {
         return Verdict::Gathered(Class::Other);
     };
+    let name = text(targets, source);
+    if name.contains('=') {
+        // A value of several lines with a colon in it, which the grammar takes for a rule.
+        return Verdict::Gathered(Class::Constant);
+    }
     Verdict::Is(Described {
-        name: Some(text(targets, source)),
+        name: Some(name),
         body: Some(recipe),
         ..Described::default()
     })
