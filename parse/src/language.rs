@@ -33,7 +33,7 @@ pub(crate) struct Language {
 
 impl Language {
     /// Makes a row of a language without a grammar here, whose files are cut at blank lines.
-    const fn plain(
+    pub(crate) const fn plain(
         name: &'static str,
         extensions: &'static [&'static str],
         file_names: &'static [&'static str],
@@ -279,144 +279,6 @@ pub(crate) fn child<'t>(node: Node<'t>, kind: &str) -> Option<Node<'t>> {
         .find(|child| child.kind() == kind)
 }
 
-/// The languages that are not cut by lines.
-static TABLE: &[&Language] = &[
-    &languages::rust::LANGUAGE,
-    &languages::python::LANGUAGE,
-    &languages::javascript::JAVASCRIPT,
-    &languages::javascript::TYPESCRIPT,
-    &languages::javascript::TSX,
-    &languages::go::LANGUAGE,
-    &languages::java::LANGUAGE,
-    &languages::c::C,
-    &languages::c::CPP,
-    &languages::csharp::LANGUAGE,
-    &languages::swift::LANGUAGE,
-    &languages::dart::LANGUAGE,
-    &languages::markdown::LANGUAGE,
-    &languages::rst::LANGUAGE,
-    &languages::html::LANGUAGE,
-    &languages::jupyter::LANGUAGE,
-    &languages::bash::LANGUAGE,
-    &languages::julia::LANGUAGE,
-    &languages::lua::LANGUAGE,
-    &languages::elixir::LANGUAGE,
-    &languages::haskell::LANGUAGE,
-    &languages::r::LANGUAGE,
-    &languages::ocaml::OCAML,
-    &languages::ocaml::INTERFACE,
-    &languages::ruby::LANGUAGE,
-    &languages::php::LANGUAGE,
-];
-
-/// Files of plain text that go without an ending.
-const TEXTS: &[&str] = &[
-    "AUTHORS",
-    "CHANGELOG",
-    "CHANGES",
-    "CITATION",
-    "CONTRIBUTORS",
-    "COPYING",
-    "COPYING.LESSER",
-    "COPYRIGHT",
-    "ChangeLog",
-    "HISTORY",
-    "INSTALL",
-    "LICENCE",
-    "LICENSE",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-    "MAINTAINERS",
-    "NEWS",
-    "NOTICE",
-    "PATENTS",
-    "README",
-    "THANKS",
-    "TODO",
-    "UNLICENSE",
-    &languages::sql::LANGUAGE,
-    &languages::zig::LANGUAGE,
-    &languages::yaml::LANGUAGE,
-    &languages::toml::LANGUAGE,
-    &languages::json::LANGUAGE,
-    &languages::terraform::LANGUAGE,
-    &languages::protobuf::LANGUAGE,
-    &languages::css::LANGUAGE,
-    &languages::dockerfile::LANGUAGE,
-    &languages::make::LANGUAGE,
-    &languages::cmake::LANGUAGE,
-];
-
-/// The languages that are known by name only.
-static PLAIN: &[&Language] = &[
-    &Language::plain("asciidoc", &["adoc", "asciidoc"], &[], &[]),
-    &Language::plain("assembly", &["s", "asm"], &[], &[]),
-    &Language::plain("bazel", &["bzl", "bazel"], &["BUILD", "WORKSPACE"], &[]),
-    &Language::plain("clojure", &["clj", "cljs", "cljc", "edn"], &[], &[]),
-    &Language::plain("csv", &["csv", "tsv"], &[], &[]),
-    &Language::plain("dockerfile", &[], &["Dockerfile", "Containerfile"], &[]),
-    &Language::plain("dart", &["dart"], &[], &[]),
-    &Language::plain("elm", &["elm"], &[], &[]),
-    &Language::plain("erlang", &["erl", "hrl"], &[], &[]),
-    &Language::plain("fish", &["fish"], &[], &["fish"]),
-    &Language::plain("fortran", &["f", "f90", "f95", "for"], &[], &[]),
-    &Language::plain("fsharp", &["fs", "fsi", "fsx"], &[], &[]),
-    &Language::plain("graphql", &["graphql", "gql"], &[], &[]),
-    &Language::plain("groovy", &["groovy", "gradle"], &[], &[]),
-    &Language::plain("ini", &["ini", "cfg", "conf", "properties"], &[], &[]),
-    &Language::plain("json", &["json", "jsonc", "json5", "jsonl"], &[], &[]),
-    &Language::plain("julia", &["jl"], &[], &[]),
-    &Language::plain(
-        "json",
-        &["json", "jsonc", "json5", "jsonl", "ipynb"],
-        &[],
-        &[],
-    ),
-    &Language::plain("json5", &["json5"], &[], &[]),
-    &Language::plain("jupyter", &["ipynb"], &[], &[]),
-    &Language::plain("julia", &["jl"], &[], &[]),
-    &Language::plain("kotlin", &["kt", "kts"], &[], &[]),
-    &Language::plain("less", &["less"], &[], &[]),
-    &Language::plain("literate_haskell", &["lhs"], &[], &[]),
-    &Language::plain("lisp", &["lisp", "el", "scm", "rkt"], &[], &[]),
-    &Language::plain("nix", &["nix"], &[], &[]),
-    &Language::plain("objc", &["m", "mm"], &[], &[]),
-    &Language::plain("perl", &["pl", "pm", "t"], &[], &["perl"]),
-    &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
-    &Language::plain("r", &["r"], &[], &[]),
-    &Language::plain("rst", &["rst"], &[], &[]),
-    &Language::plain(
-        "ruby",
-        &["rb", "rake", "gemspec"],
-        &["Gemfile", "Rakefile"],
-        &["ruby"],
-    ),
-    &Language::plain("rst", &["rst"], &[], &[]),
-    &Language::plain("scala", &["scala", "sc", "sbt"], &[], &[]),
-    &Language::plain("scss", &["scss", "sass"], &[], &[]),
-    &Language::plain("svelte", &["svelte"], &[], &[]),
-    &Language::plain("terraform", &["tf", "tfvars", "hcl"], &[], &[]),
-    &Language::plain("tex", &["tex", "sty"], &[], &[]),
-    &Language::plain("text", &["txt", "text"], TEXTS, &[]),
-    &Language::plain(
-        "toml",
-        &["toml"],
-        &["Cargo.lock", "Pipfile", "poetry.lock", "uv.lock"],
-        &[],
-    ),
-    &Language::plain("vim", &["vim"], &[], &[]),
-    &Language::plain("vue", &["vue"], &[], &[]),
-    &Language::plain("xml", &["xml", "xsd", "xsl", "svg", "plist"], &[], &[]),
-    &Language::plain("yaml", &["yaml", "yml"], &[], &[]),
-    &Language::plain("swift", &["swift"], &[], &[]),
-    &Language::plain("tex", &["tex", "sty"], &[], &[]),
-    &Language::plain("text", &["txt", "text"], &[], &[]),
-    &Language::plain("vim", &["vim"], &[], &[]),
-    &Language::plain("vue", &["vue"], &[], &[]),
-    &Language::plain("xml", &["xml", "xsd", "xsl", "svg", "plist"], &[], &[]),
-    &Language::plain("zig", &["zig"], &[], &[]),
-];
-
 /// A language of the table, with its grammar once that is needed.
 pub(crate) struct Loaded {
     pub(crate) language: &'static Language,
@@ -486,7 +348,7 @@ impl Syntax {
 /// Returns every language of the table.
 pub(crate) fn all() -> &'static [Loaded] {
     static ALL: LazyLock<Vec<Loaded>> = LazyLock::new(|| {
-        let rows = TABLE.iter().chain(PLAIN).copied();
+        let rows = languages::TABLE.iter().chain(languages::PLAIN).copied();
         rows.map(|language| Loaded {
             language,
             syntax: OnceLock::new(),

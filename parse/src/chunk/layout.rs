@@ -9,7 +9,7 @@ use super::collect::{Atom, Found, Scan, What};
 use super::gather::{self, TINY};
 use super::windows::trimmed_len;
 use super::{Tile, headings, trim};
-use crate::language::{Class, Described, Outline, Role, Shape, Syntax};
+use crate::language::{Class, Described, Outline, Role, Shape, Syntax, child};
 use crate::text;
 
 /// How deep definitions are followed into definitions.
@@ -403,21 +403,31 @@ const MAX_BINDING: usize = 6;
 fn binding_name(node: Node<'_>, source: &[u8]) -> Option<String> {
     let mut node = node;
     for _ in 0..MAX_BINDING {
-        let field = ["name", "left", "lhs", "declarator", "declaration"]
-            .into_iter()
-            .find_map(|field| node.child_by_field_name(field));
-        node = match field {
-            Some(field) => field,
-            // The nodes of Julia have no fields.
-            None if matches!(node.kind(), "assignment" | "typed_expression") => {
-                node.named_child(0)?
-            }
-            // Zig's declaration has no field for the name that it begins with.
-            None if node.kind() == "variable_declaration" => node
-                .named_child(0)
-                .filter(|name| name.kind() == "identifier")?,
-            None => only_child(node)?,
+        let field = [
+            "name",
+            "left",
+            "lhs",
+            "pattern",
+            "declarator",
+            "declaration",
+        ]
+        .into_iter()
+        .find_map(|field| node.child_by_field_name(field));
+        // Grammars that tell it by no field.
+        let part = || match node.kind() {
+            "assignment" | "typed_expression" => node.named_child(0),
+            "variable_declaration" => child(node, "identifier"),
+            _ => None,
         };
+        let parts = || {
+            ["variable_declarator", "variable_declaration"]
+                .into_iter()
+                .find_map(|kind| child(node, kind))
+        };
+        node = field
+            .or_else(parts)
+            .or_else(part)
+            .or_else(|| only_child(node))?;
         if node.named_child_count() == 0 {
             let name = source.get(node.byte_range())?;
             let is_name = name.iter().all(|byte| {

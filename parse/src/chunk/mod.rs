@@ -86,6 +86,15 @@ pub(crate) fn by_syntax(
     limit: usize,
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Piece>, Uncut> {
+    // The scanners of some grammars (Kotlin's, behind an `@`) look for the end of a line
+    // and never stop where the file ends without one.
+    let ended;
+    let source = if source.ends_with(b"\n") {
+        source
+    } else {
+        ended = [source, b"\n"].concat();
+        &ended
+    };
     let body = body_of(source);
     let prepared = match syntax.prepare(source) {
         Prepared::AsItIs => Cow::Borrowed(source),

@@ -259,6 +259,24 @@ fn signatures_and_documentation_are_found() {
             "function(add a b)",
             "Adds.",
         ),
+        (
+            "csharp",
+            "/// Adds.\n[Pure]\npublic static int Add(\n    int a)\n{\n    return a;\n}\n",
+            "public static int Add( int a)",
+            "Adds.",
+        ),
+        (
+            "kotlin",
+            "/**\n * Adds.\n */\n@Pure\ninline fun <T> List<T>.add(\n    a: T,\n): T = a\n",
+            "inline fun <T> List<T>.add( a: T, ): T",
+            "Adds.",
+        ),
+        (
+            "scala",
+            "/** Adds. */\n@inline\nfinal def add(\n    a: Int\n)(implicit b: Int): Int = {\n  a\n}\n",
+            "final def add( a: Int )(implicit b: Int): Int",
+            "Adds.",
+        ),
     ] {
         let pieces = chunks(language, source, LIMIT);
         assert_eq!(pieces.len(), 1, "{language}: {pieces:?}");

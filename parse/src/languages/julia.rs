@@ -3,7 +3,8 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Prepared, Role, Rule, Shape, Verdict, child, text,
+    Class, Cut, Described, Grammar, Language, Outline, Prepared, Role, Rule, Shape, Verdict, child,
+    text,
 };
 
 use Role::{Comment, Definition, Gathered, Transparent, Wrapper};
@@ -228,7 +229,7 @@ fn function<'t>(node: Node<'t>, whole: Node<'t>, source: &[u8]) -> Option<Descri
     let is_small = node.end_byte() - node.start_byte() <= SMALL_METHOD;
     let qualifier = name.qualifier.as_deref().unwrap_or_default();
     Some(Described {
-        kind: Some(if name.of_callable {
+        kind: Some(if name.of_callable || name.qualifier.is_some() {
             "method"
         } else {
             "function"

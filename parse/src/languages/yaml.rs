@@ -3,7 +3,8 @@
 use tree_sitter::Node;
 
 use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Prepared, Role, Rule, Shape, Verdict, entry, key_text,
+    Class, Cut, Described, Grammar, Language, Outline, Prepared, Role, Rule, Shape, Verdict, entry,
+    key_text,
 };
 
 use Role::{Comment, Definition, Gathered};
