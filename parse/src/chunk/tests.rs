@@ -353,6 +353,7 @@ fn any_bytes_are_covered_once() {
         "\"unterminated",
         "/* unterminated\n\n\n",
         "}\n}\n)\n",
+        "val a = 1\n@Sync",
         &deep,
         &nested,
         &line,

@@ -67,14 +67,24 @@ fn name_of(node: Node<'_>, source: &[u8]) -> Option<String> {
     Some(plain(name, source))
 }
 
+fn has_modifier(node: Node<'_>, modifier: &[u8], source: &[u8]) -> bool {
+    child(node, "modifiers").is_some_and(|modifiers| {
+        let mut cursor = modifiers.walk();
+        modifiers
+            .named_children(&mut cursor)
+            .any(|child| source.get(child.byte_range()) == Some(modifier))
+    })
+}
+
 /// `class`, `interface` and `enum class` are one node.
 fn class<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
-    let enum_body = child(node, "enum_class_body");
     let mut cursor = node.walk();
     let is_interface = node
         .children(&mut cursor)
         .any(|child| child.kind() == "interface");
-    let kind = if enum_body.is_some() {
+    // The body does not tell: an interface on one line has that of an enum.
+    let is_enum = has_modifier(node, b"enum", source);
+    let kind = if is_enum {
         Some("enum")
     } else {
         is_interface.then_some("interface")
@@ -82,7 +92,7 @@ fn class<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     Verdict::Is(Described {
         kind,
         name: name_of(node, source),
-        body: enum_body.or_else(|| child(node, "class_body")),
+        body: child(node, "class_body").or_else(|| child(node, "enum_class_body")),
         ..Described::default()
     })
 }
@@ -113,11 +123,15 @@ fn receiver(name: Node<'_>, source: &[u8]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("."))
 }
 
-/// What an interface or a class only declares belongs to that.
+/// What an interface or a class only declares belongs to that; an `expect class` declares
+/// all that it has, at length.
 fn function<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let body = child(node, "function_body");
-    let container = node.parent();
-    if body.is_none() && container.is_some_and(|container| container.kind().ends_with("_body")) {
+    let class = node
+        .parent()
+        .filter(|parent| parent.kind() == "class_body")
+        .and_then(|body| body.parent());
+    if body.is_none() && class.is_some_and(|class| !has_modifier(class, b"expect", source)) {
         return Verdict::Gathered(Class::Other);
     }
     let name = node.child_by_field_name("name");
@@ -137,7 +151,8 @@ fn constructor<'t>(node: Node<'t>, _: &[u8]) -> Verdict<'t> {
     })
 }
 
-/// A property that computes is a function; one that only stores is a field.
+/// A property that computes is a function; one that only stores is a field, and what a
+/// function keeps is a part of that.
 fn property<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let mut cursor = node.walk();
     let mut accessors = node
@@ -148,7 +163,11 @@ fn property<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     let computes = accessors.any(|accessor| child(accessor, "function_body").is_some());
     let variable = child(node, "variable_declaration");
     let is_small = node.end_byte() - node.start_byte() < SMALL_CONSTANT;
-    let Some(variable) = variable.filter(|_| computes || !is_small) else {
+    let is_member = node
+        .parent()
+        .is_some_and(|parent| matches!(parent.kind(), "source_file" | "class_body"));
+    let is_large = is_member && !is_small;
+    let Some(variable) = variable.filter(|_| computes || is_large) else {
         return Verdict::Gathered(Class::Constant);
     };
     Verdict::Is(Described {

@@ -96,10 +96,14 @@ fn package<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
     }
 }
 
-/// A large value is a chunk of its own, a small one is gathered with its neighbours.
+/// A large value is a chunk of its own, a small one is gathered with its neighbours, and
+/// what a function keeps is a part of that.
 fn constant<'t>(node: Node<'t>, name: Option<Node<'t>>, source: &[u8]) -> Verdict<'t> {
     let is_small = node.end_byte() - node.start_byte() < SMALL_CONSTANT;
-    let Some(name) = name.filter(|_| !is_small) else {
+    let is_member = node.parent().is_some_and(|parent| {
+        parent.kind() == "compilation_unit" || parent.kind().ends_with("_body")
+    });
+    let Some(name) = name.filter(|_| is_member && !is_small) else {
         return Verdict::Gathered(Class::Constant);
     };
     let fields = ["value", "body"].into_iter();
