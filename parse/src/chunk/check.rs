@@ -30,7 +30,10 @@ pub(crate) fn check(source: &[u8], chunks: &[Checked], limit: usize) {
     let mut line = |end: usize| {
         let (start, line) = counted;
         let breaks = source[start..end].iter().filter(|byte| **byte == b'\n');
-        counted = (end, line + u32::try_from(breaks.count()).unwrap_or(u32::MAX));
+        counted = (
+            end,
+            line + u32::try_from(breaks.count()).unwrap_or(u32::MAX),
+        );
         counted.1
     };
     for (index, chunk) in chunks.iter().enumerate() {
@@ -46,11 +49,7 @@ pub(crate) fn check(source: &[u8], chunks: &[Checked], limit: usize) {
             shown()
         );
         let gap = &source[covered..start];
-        assert!(
-            gap.trim_ascii().is_empty(),
-            "lost {gap:?} of {:?}",
-            shown()
-        );
+        assert!(gap.trim_ascii().is_empty(), "lost {gap:?} of {:?}", shown());
         assert_eq!(
             chunk.lines,
             (line(start), line(end - 1)),
@@ -74,9 +73,5 @@ pub(crate) fn check(source: &[u8], chunks: &[Checked], limit: usize) {
         covered = end;
     }
     let gap = &source[covered..];
-    assert!(
-        gap.trim_ascii().is_empty(),
-        "lost {gap:?} of {:?}",
-        shown()
-    );
+    assert!(gap.trim_ascii().is_empty(), "lost {gap:?} of {:?}", shown());
 }

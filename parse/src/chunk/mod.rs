@@ -7,6 +7,8 @@
 //! large, or neighbours gathered. [`collect`] lists what stands in a node, [`layout`]
 //! turns that into tiles, [`windows`] cuts where there is no syntax to follow.
 
+#[cfg(test)]
+mod check;
 mod collect;
 mod gather;
 mod headings;

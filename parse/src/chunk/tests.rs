@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tree_sitter::Parser;
 
+use super::check::Checked;
 use super::{Piece, by_lines, by_syntax};
 use crate::language::{Cut, Syntax, all};
 
@@ -364,16 +365,29 @@ fn any_bytes_are_covered_once() {
     .map(|text| text.as_bytes().to_vec())
     .into();
     sources.push(vec![0xff, 0xfe, b'a', 0x80, b'\n', 0xc3]);
-    for (_, _, source) in fixtures() {
-        let bytes = source.as_bytes();
-        sources.push(source.replace('\n', "\r\n").into_bytes());
-        // Cut anywhere, which breaks brackets, strings and characters.
-        sources.extend((1..16).map(|part| bytes[..bytes.len() * part / 16].to_vec()));
-        sources.push(scrambled(bytes));
+    for source in &sources {
+        check(source, &by_lines(source, 128), 128);
     }
+    // A language's own code broken in many ways, and some of another language.
+    let fixtures = fixtures();
+    let sources_of = |name: &str| {
+        let own = fixtures.iter().position(|(language, ..)| *language == name);
+        let own = own.unwrap_or_else(|| panic!("no fixture of {name}"));
+        let (_, _, source) = &fixtures[own];
+        let (_, _, other) = &fixtures[(own + 7) % fixtures.len()];
+        let bytes = source.as_bytes();
+        // Cut anywhere, which breaks brackets, strings and characters.
+        let mut broken: Vec<Vec<u8>> = (1..16)
+            .map(|part| bytes[..bytes.len() * part / 16].to_vec())
+            .collect();
+        broken.push(source.replace('\n', "\r\n").into_bytes());
+        broken.push(scrambled(bytes));
+        broken.push(scrambled(other.as_bytes()));
+        broken
+    };
     for syntax in syntaxes() {
         let mut parser = Parser::new();
-        for source in &sources {
+        for source in sources.iter().chain(&sources_of(syntax.language.name)) {
             for limit in [128, LIMIT] {
                 // Giving up is an answer too; such a file is cut by lines.
                 if let Ok(pieces) = by_syntax(source, syntax, &mut parser, limit, &|| false) {
@@ -381,9 +395,6 @@ fn any_bytes_are_covered_once() {
                 }
             }
         }
-    }
-    for source in &sources {
-        check(source, &by_lines(source, 128), 128);
     }
 }
 
@@ -399,32 +410,14 @@ fn scrambled(bytes: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Checks what holds for the chunks of any file.
 fn check(source: &[u8], pieces: &[Piece], limit: usize) {
-    let shown = String::from_utf8_lossy(&source[..source.len().min(400)]).into_owned();
-    let mut covered = super::body_of(source).start;
-    for (index, piece) in pieces.iter().enumerate() {
-        let bytes = piece.bytes.clone();
-        assert!(
-            covered <= bytes.start && bytes.start < bytes.end,
-            "{piece:?} of {shown:?}"
-        );
-        assert!(bytes.len() <= limit, "{piece:?} of {shown:?}");
-        let gap = &source[covered..bytes.start];
-        assert!(gap.trim_ascii().is_empty(), "lost {gap:?} of {shown:?}");
-        let line = |end: usize| source[..end].iter().filter(|byte| **byte == b'\n').count() + 1;
-        assert_eq!(piece.lines.0 as usize, line(bytes.start), "{shown:?}");
-        assert_eq!(piece.lines.1 as usize, line(bytes.end - 1), "{shown:?}");
-        assert!(
-            piece
-                .parent
-                .is_none_or(|parent| parent < pieces.len() && parent != index)
-        );
-        if let Ok(text) = std::str::from_utf8(source) {
-            assert!(text.is_char_boundary(bytes.start) && text.is_char_boundary(bytes.end));
-        }
-        covered = bytes.end;
-    }
-    let gap = &source[covered.min(source.len())..];
-    assert!(gap.trim_ascii().is_empty(), "lost {gap:?} of {shown:?}");
+    let chunks: Vec<Checked> = pieces
+        .iter()
+        .map(|piece| Checked {
+            bytes: piece.bytes.clone(),
+            lines: piece.lines,
+            parent: piece.parent,
+        })
+        .collect();
+    super::check::check(source, &chunks, limit);
 }
