@@ -300,15 +300,16 @@ fn the_languages_are_listed() {
         "toml",
         "protobuf",
         "terraform",
-        "dockerfile",
         "make",
         "cmake",
     ] {
         assert_eq!(row(name)["cut"], "syntax", "{name}");
     }
-    for name in ["markdown", "rst", "html"] {
+    for name in ["markdown", "rst", "html", "dockerfile"] {
         assert_eq!(row(name)["cut"], "headings", "{name}");
     }
+    assert_eq!(row("jupyter")["cut"], "cells");
+    assert_eq!(row("text")["cut"], "lines");
     assert_eq!(row("rust")["extensions"], serde_json::json!(["rs"]));
     home.sh("cs-parse --json")
         .status(2)
