@@ -21,7 +21,12 @@ pub(crate) fn detect(path: &Path, bytes: &[u8]) -> Option<&'static Loaded> {
     let by_extension = || signs.extensions.get(extension.as_deref()?).copied();
     let by_shebang = || signs.shebangs.get(shebang(bytes)?).copied();
     let by_name = signs.file_names.get(name).copied();
-    by_name.or_else(by_extension).or_else(by_shebang)
+    // `Dockerfile.dev`, `Makefile.am`, `LICENSE.apache`
+    let by_stem = || signs.file_names.get(name.split_once('.')?.0).copied();
+    by_name
+        .or_else(by_extension)
+        .or_else(by_shebang)
+        .or_else(by_stem)
 }
 
 /// The signs of the table's languages, each with its language.
@@ -73,6 +78,8 @@ mod tests {
             ("tool", "#!/usr/bin/env python3\n", Some("python")),
             ("tool", "#!/usr/bin/env -S node --x\n", Some("javascript")),
             ("tool", "#!/bin/bash -e\n", Some("bash")),
+            ("Dockerfile.dev", "", Some("dockerfile")),
+            ("Makefile.py", "", Some("python")),
             ("x.tsx", "", Some("tsx")),
             ("x.h", "struct a { int b; };\n", Some("c")),
             ("x.h", "#pragma once\nnamespace a {\n}\n", Some("cpp")),
@@ -88,7 +95,7 @@ mod tests {
             ("Pipfile.lock", "", Some("json")),
             ("notes.txt", "", Some("text")),
             ("LICENSE", "MIT", Some("text")),
-            ("LICENSE.orig", "MIT", None),
+            ("LICENSE.orig", "MIT", Some("text")),
         ] {
             let detected = detect(Path::new(path), bytes.as_bytes());
             assert_eq!(

@@ -19,6 +19,7 @@ mod windows;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant};
 
 use tree_sitter::{ParseOptions, Parser, Tree};
 
@@ -147,6 +148,10 @@ const BYTES_PER_UNIT: u64 = 32;
 /// code takes nine units a KB and reaches it at 2.2 MB.
 const BUDGET_MOST: u64 = 20_000;
 
+/// How long a parser may take for its steps. The budget ends it long before, except in the
+/// scanners of a few grammars whose steps grow with what is open: 30,000 nested HTML tags.
+const PARSER_TIME: Duration = Duration::from_secs(20);
+
 /// Parses a file within a budget of parser steps, which unlike time gives the same
 /// result on every machine.
 fn parse(
@@ -158,9 +163,10 @@ fn parse(
     parser.set_language(grammar).map_err(|_| Uncut::GaveUp)?;
     let bytes = u64::try_from(source.len()).unwrap_or(u64::MAX);
     let mut budget = BUDGET_MOST.min(BUDGET_BASE + bytes / BYTES_PER_UNIT);
+    let started = Instant::now();
     let mut progress = |_: &tree_sitter::ParseState| {
         budget = budget.saturating_sub(1);
-        if budget == 0 || stop() {
+        if budget == 0 || started.elapsed() > PARSER_TIME || stop() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
