@@ -259,6 +259,7 @@ fn identify(mut piece: Piece, bytes: &[u8], repo: &str, path: &str) -> ParsedChu
     if let Some(members) = &piece.members {
         content.push_str(members);
     }
+    let content_hash = content_hash(path, piece.symbol.as_deref(), &content);
     let mut hasher = Hasher::new();
     // A length before each part keeps two different lists from hashing the same bytes.
     let mut part = |bytes: &[u8]| {
@@ -270,10 +271,10 @@ fn identify(mut piece: Piece, bytes: &[u8], repo: &str, path: &str) -> ParsedChu
     part(piece.kind.as_bytes());
     part(&piece.bytes.start.to_le_bytes());
     part(&piece.bytes.end.to_le_bytes());
-    part(content.as_bytes());
+    part(content_hash.as_bytes());
     ParsedChunk {
         id: hex32(hasher.finalize()),
-        content_hash: content_hash(path, piece.symbol.as_deref(), &content),
+        content_hash,
         piece,
         content,
     }
