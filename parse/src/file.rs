@@ -125,11 +125,11 @@ pub(crate) fn parse(
 /// How much of a file is looked at to tell text from binary data.
 const SNIFF: usize = 8 * 1024;
 
-/// Tells whether bytes from the start of a file are binary data.
+/// Tells whether bytes from the start of a file are binary data: a NUL character is no text,
+/// and a PDF, which Illustrator's files are too, may hold the first one late.
 fn is_binary(bytes: &[u8]) -> bool {
-    bytes
-        .get(..bytes.len().min(SNIFF))
-        .is_some_and(|head| head.contains(&0))
+    let head = bytes.get(..bytes.len().min(SNIFF)).unwrap_or_default();
+    head.starts_with(b"%PDF-") || head.contains(&0)
 }
 
 /// Tells whether a file is binary data; one that cannot be read is none.

@@ -30,6 +30,11 @@ pub(crate) static JAVASCRIPT: Language = Language {
             PAIR,
             EXPORT,
             STATEMENT,
+            CALL,
+            ARGUMENTS,
+            ARROW,
+            EXPRESSION,
+            BLOCK,
             IMPORT,
             DECORATOR,
             COMMENT,
@@ -78,6 +83,11 @@ const TYPESCRIPT_RULES: &[Rule] = &[
     PAIR,
     EXPORT,
     STATEMENT,
+    CALL,
+    ARGUMENTS,
+    ARROW,
+    EXPRESSION,
+    BLOCK,
     IMPORT,
     DECORATOR,
     COMMENT,
@@ -139,6 +149,17 @@ const ASSIGNMENT: Rule = Rule::new(
 const PAIR: Rule = Rule::new("pair", Definition(Shape::Leaf, "function", pair));
 const EXPORT: Rule = Rule::new("export_statement", Wrapper);
 const STATEMENT: Rule = Rule::new("expression_statement", Wrapper);
+const CALL: Rule = Rule::new("call_expression", Definition(Shape::Leaf, "function", call));
+const ARGUMENTS: Rule = Rule::new("arguments", Definition(Shape::Leaf, "block", of_suite));
+const ARROW: Rule = Rule::new("arrow_function", Definition(Shape::Leaf, "block", of_suite));
+const EXPRESSION: Rule = Rule::new(
+    "function_expression",
+    Definition(Shape::Leaf, "block", of_suite),
+);
+const BLOCK: Rule = Rule::new(
+    "statement_block",
+    Definition(Shape::Leaf, "block", of_suite),
+);
 const IMPORT: Rule = Rule::new("import_statement", Gathered(Class::Import));
 const DECORATOR: Rule = Rule::new("decorator", Attribute);
 const COMMENT: Rule = Rule::new("comment", Comment);
@@ -245,4 +266,102 @@ fn assignment<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
         described.name = Some(target);
     }
     Verdict::Is(described)
+}
+
+/// What a call with a title and a function defines.
+enum Titled {
+    /// `describe("…", () => { … })`, which holds others.
+    Suite,
+    /// `it("…", () => { … })`
+    Test,
+    /// `app.get("/…", (request, response) => { … })`, with its verb.
+    Route(String),
+}
+
+/// How far `describe.only.each(…)` is followed to its first word.
+const MAX_CALLED: usize = 6;
+
+/// Tells what a call defines that is given a function, with its title and where that ends.
+fn titled(call: Node<'_>, source: &[u8]) -> Option<(Titled, String, usize)> {
+    let arguments = call.child_by_field_name("arguments")?;
+    let last = u32::try_from(arguments.named_child_count().checked_sub(1)?).ok()?;
+    let function = arguments.named_child(last)?;
+    let title = arguments.named_child(0)?;
+    if !matches!(function.kind(), "arrow_function" | "function_expression")
+        || !matches!(title.kind(), "string" | "template_string")
+    {
+        return None;
+    }
+    let end = title.end_byte();
+    let title = text(title, source);
+    let title = title.trim_matches(['"', '\'', '`']);
+    let called = call.child_by_field_name("function")?;
+    let property = called.child_by_field_name("property");
+    let property = property.map(|property| text(property, source));
+    if let Some("get" | "post" | "put" | "patch" | "delete" | "all" | "use") = property.as_deref()
+        && title.starts_with('/')
+    {
+        let verb = property.unwrap_or_default();
+        return Some((Titled::Route(verb), title.to_owned(), end));
+    }
+    let mut word = called;
+    for _ in 0..MAX_CALLED {
+        let inner = ["function", "object"];
+        match inner
+            .iter()
+            .find_map(|field| word.child_by_field_name(field))
+        {
+            Some(inner) => word = inner,
+            None => break,
+        }
+    }
+    let titled = match source.get(word.byte_range())? {
+        b"describe" | b"context" | b"suite" => Titled::Suite,
+        b"it" | b"test" | b"specify" => Titled::Test,
+        _ => return None,
+    };
+    Some((titled, title.to_owned(), end))
+}
+
+/// A test, a suite of them, or the handler of a route.
+fn call<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let Some((titled, title, end)) = titled(node, source) else {
+        return Verdict::Gathered(Class::Other);
+    };
+    let (kind, shape, name) = match titled {
+        Titled::Suite => ("block", Shape::Group, title),
+        Titled::Test => ("function", Shape::Leaf, title),
+        Titled::Route(verb) => ("function", Shape::Leaf, format!("{verb} {title}")),
+    };
+    Verdict::Is(Described {
+        kind: Some(kind),
+        shape: Some(shape),
+        name: Some(name),
+        joint: Some(" "),
+        signature_end: Some(end),
+        ..Described::default()
+    })
+}
+
+/// What stands between a suite and its tests is opened for them.
+fn of_suite<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let mut above = Some(node);
+    for _ in 0..MAX_CALLED {
+        match above {
+            Some(call) if call.kind() == "call_expression" => break,
+            Some(part)
+                if matches!(
+                    part.kind(),
+                    "arguments" | "arrow_function" | "function_expression" | "statement_block"
+                ) =>
+            {
+                above = part.parent();
+            }
+            _ => return Verdict::Gathered(Class::Other),
+        }
+    }
+    match above.and_then(|call| titled(call, source)) {
+        Some((Titled::Suite, ..)) => Verdict::Open,
+        _ => Verdict::Gathered(Class::Other),
+    }
 }
