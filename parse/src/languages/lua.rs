@@ -29,6 +29,13 @@ pub(crate) static LANGUAGE: Language = Language {
                 Definition(Shape::Leaf, "function", assignment),
             ),
             Rule::new("field", Definition(Shape::Leaf, "function", field)),
+            Rule::new("function_call", Definition(Shape::Leaf, "function", call)),
+            Rule::new("arguments", Definition(Shape::Leaf, "block", of_suite)),
+            Rule::new(
+                "function_definition",
+                Definition(Shape::Leaf, "block", of_suite),
+            ),
+            Rule::new("block", Definition(Shape::Leaf, "block", of_suite)),
             Rule::new("comment", Comment),
         ],
     }),
@@ -97,6 +104,51 @@ fn field<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
             let name = name.child_by_field_name("content").unwrap_or(name);
             function(value, name, source)
         }
+        _ => Verdict::Gathered(Class::Other),
+    }
+}
+
+/// `describe("…", function() … end)` holds tests, `it("…", function() … end)` is one.
+fn call<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let called = node.child_by_field_name("name");
+    let called = called.and_then(|name| source.get(name.byte_range()));
+    let (kind, shape) = match called {
+        Some(b"describe" | b"context" | b"insulate" | b"expose") => ("block", Shape::Group),
+        Some(b"it" | b"test" | b"specify" | b"pending") => ("function", Shape::Leaf),
+        _ => return Verdict::Gathered(Class::Other),
+    };
+    let arguments = node.child_by_field_name("arguments");
+    let part = |at| arguments.and_then(|arguments: Node<'t>| arguments.named_child(at));
+    match (part(0), part(1)) {
+        (Some(title), Some(body))
+            if title.kind() == "string" && body.kind() == "function_definition" =>
+        {
+            let words = title.child_by_field_name("content").unwrap_or(title);
+            Verdict::Is(Described {
+                kind: Some(kind),
+                shape: Some(shape),
+                name: Some(text(words, source)),
+                joint: Some(" "),
+                signature_end: Some(title.end_byte()),
+                ..Described::default()
+            })
+        }
+        _ => Verdict::Gathered(Class::Other),
+    }
+}
+
+/// What stands between a `describe` and its tests is opened for them.
+fn of_suite<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    // A block in a function in the arguments.
+    let mut above = node;
+    for _ in 0..3 {
+        match above.parent() {
+            Some(parent) if above.kind() != "function_call" => above = parent,
+            _ => break,
+        }
+    }
+    match call(above, source) {
+        Verdict::Is(described) if described.shape == Some(Shape::Group) => Verdict::Open,
         _ => Verdict::Gathered(Class::Other),
     }
 }

@@ -129,7 +129,7 @@ pub(crate) static PLAIN: &[&Language] = &[
     &Language::plain("literate_haskell", &["lhs"], &[], &[]),
     &Language::plain("nix", &["nix"], &[], &[]),
     &Language::plain("objc", &["m", "mm"], &[], &[]),
-    &Language::plain("perl", &["pl", "pm", "t"], &[], &["perl"]),
+    &Language::plain("perl", &["pl", "pm"], &[], &["perl"]),
     &Language::plain("powershell", &["ps1", "psm1"], &[], &[]),
     &Language::plain("scss", &["scss", "sass"], &[], &[]),
     &Language::plain("svelte", &["svelte"], &[], &[]),
