@@ -96,6 +96,8 @@ const GENERATED_ENDINGS: &[&str] = &[
     ".g.i.cs",
     ".js.map",
     ".css.map",
+    // Written by drawing programs: paths, not words.
+    ".svg",
 ];
 
 const MINIFIED_ENDINGS: &[&str] = &[".min.js", ".min.mjs", ".min.css", "-min.js"];
@@ -175,6 +177,7 @@ mod tests {
             ("package-lock.json", Some(Reason::Generated)),
             ("api.pb.go", Some(Reason::Generated)),
             ("jquery.min.js", Some(Reason::Minified)),
+            ("logo.svg", Some(Reason::Generated)),
             ("admin.js", None),
         ] {
             assert_eq!(by_name(name), expected, "{name}");

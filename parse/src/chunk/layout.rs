@@ -284,6 +284,7 @@ impl<'a> Layout<'a> {
             if index > 0 {
                 piece.doc = None;
                 piece.of_type = None;
+                piece.is_definition = false;
                 piece.lists_members = false;
                 piece.parent = Some(owner);
             }

@@ -334,6 +334,28 @@ fn a_large_function_is_cut_at_statements_and_its_pieces_belong_together() {
 }
 
 #[test]
+fn a_large_header_is_no_member_of_itself() {
+    let fields: String = (0..60)
+        .map(|number| format!("    private int field_number_{number};\n"))
+        .collect();
+    let source = format!("class Large {{\n{fields}\n    int first() {{ return 1; }}\n}}\n");
+    let pieces = chunks("java", &source, 600);
+    check(source.as_bytes(), &pieces, 600);
+    let kinds: Vec<&str> = pieces.iter().map(|piece| piece.kind).collect();
+    assert!(
+        kinds.len() > 3 && kinds.starts_with(&["class", "class"]),
+        "{kinds:?}"
+    );
+    let members = pieces[0].members.as_deref().unwrap_or("\n    int first()");
+    assert_eq!(members, "\n    int first()");
+    assert!(
+        pieces[1..]
+            .iter()
+            .all(|piece| piece.members.is_none() && piece.parent == Some(0))
+    );
+}
+
+#[test]
 fn any_bytes_are_covered_once() {
     let deep = "(".repeat(10_000);
     let nested = format!("fn f() {}{}", "{".repeat(3_000), "}".repeat(3_000));

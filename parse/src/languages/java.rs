@@ -4,7 +4,7 @@ use crate::language::{
     Class, Cut, Grammar, Language, Outline, Role, Rule, Shape, named, with_body,
 };
 
-use Role::{Comment, Definition, Gathered, Transparent};
+use Role::{Attribute, Comment, Definition, Gathered, Transparent};
 
 pub(crate) static LANGUAGE: Language = Language {
     name: "java",
@@ -54,6 +54,8 @@ pub(crate) static LANGUAGE: Language = Language {
             Rule::new("constant_declaration", Gathered(Class::Constant)),
             Rule::new("import_declaration", Gathered(Class::Import)),
             Rule::new("package_declaration", Gathered(Class::Import)),
+            Rule::new("annotation", Attribute),
+            Rule::new("marker_annotation", Attribute),
             Rule::new("line_comment", Comment),
             Rule::new("block_comment", Comment),
         ],
