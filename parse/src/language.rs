@@ -162,6 +162,10 @@ pub(crate) enum Class {
 pub(crate) type Describe = for<'t> fn(Node<'t>, &[u8]) -> Verdict<'t>;
 
 /// The answer of a [`Describe`].
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for one call, and is taken apart into an entry that has its own box"
+)]
 pub(crate) enum Verdict<'t> {
     Is(Described<'t>),
     Gathered(Class),
