@@ -6,6 +6,7 @@
 //! that is not older than the manifest by more than a file system's tick.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use cs_common::manifest::{Entry as Known, Manifest};
@@ -88,7 +89,7 @@ pub(crate) fn plan(
             continue;
         };
         for path in files.keys() {
-            let kept = listing.incomplete && root.folder.join(path).symlink_metadata().is_ok();
+            let kept = listing.incomplete && !is_gone(&root.folder.join(path));
             if !kept && !listed.contains(&(index, path.as_str())) {
                 plan.jobs.push(Job::Gone {
                     root: index,
@@ -117,6 +118,13 @@ pub(crate) fn plan(
     }
     plan.jobs.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
     plan
+}
+
+/// Tells whether a file is certainly not there; one that cannot be looked at may be.
+fn is_gone(file: &Path) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    file.symlink_metadata()
+        .is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
 /// Tells whether the stored chunks are those that would be made now of the same bytes.

@@ -11,6 +11,18 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Defines the shell function `plainly`, which runs a command without root's right to read
+/// everything, so that tests of permissions test something for root as well.
+pub const PLAINLY: &str = r#"plainly() {
+    if [ "$(id -u)" = 0 ]; then
+        local rights=-dac_override,-dac_read_search
+        setpriv --bounding-set="$rights" --inh-caps="$rights" "$@"
+    else
+        "$@"
+    fi
+}
+"#;
+
 /// A folder of its own for one test, which is home and working directory of what it runs.
 #[derive(Debug)]
 pub struct Home {
