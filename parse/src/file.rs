@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use blake3::Hasher;
@@ -217,12 +216,6 @@ thread_local! {
 /// memory of its text, and such files are data.
 const SYNTAX_BYTES: usize = 8 << 20;
 
-/// Bytes of a file from which it is parsed while no other such file is: the trees of dense ones
-/// take up to 140 MB, and there may be many threads.
-const LARGE_BYTES: usize = 128 << 10;
-
-static ONE_LARGE: Mutex<()> = Mutex::new(());
-
 /// Cuts a file, and says why it was cut by lines although its language has a grammar.
 pub(crate) fn cut(
     bytes: &[u8],
@@ -237,8 +230,6 @@ pub(crate) fn cut(
     if bytes.len() > SYNTAX_BYTES {
         return by_lines(Some("too large to be parsed, cut by lines"));
     }
-    let large = bytes.len() >= LARGE_BYTES;
-    let _turn = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let pieces = PARSER.with_borrow_mut(|parser| match language.syntax() {
         Some(syntax) => chunk::by_syntax(bytes, syntax, parser, limit, stop),
         None => chunk::by_cells(bytes, parser, limit, stop),

@@ -19,6 +19,7 @@ mod windows;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tree_sitter::{ParseOptions, Parser, Tree};
@@ -104,8 +105,9 @@ pub(crate) fn by_syntax(
         Prepared::Instead(text) => Cow::Owned(text),
         Prepared::TooDeep => return Err(Uncut::TooDeep),
     };
-    let tree = parse(&prepared, &syntax.grammar, parser, stop)?;
-    let tiles = layout::tiles(source, body, syntax, &tree, limit);
+    let parsed = parse(&prepared, &syntax.grammar, parser, stop)?;
+    let tiles = layout::tiles(source, body, syntax, &parsed.tree, limit);
+    drop(parsed);
     Ok(pieces(source, tiles, limit))
 }
 
@@ -148,6 +150,19 @@ const BYTES_PER_UNIT: u64 = 32;
 /// code takes nine units a KB and reaches it at 2.2 MB.
 const BUDGET_MOST: u64 = 20_000;
 
+/// Units from which a file is parsed while no other such file is: its tree has some 40 MB, and
+/// there may be many threads.
+const LARGE: u64 = 6_000;
+
+static ONE_LARGE: Mutex<()> = Mutex::new(());
+
+/// A syntax tree.
+struct Parsed {
+    tree: Tree,
+    /// Held as long as a large tree is there.
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
 /// How long a parser may take for its steps. The budget ends it long before, except in the
 /// scanners of a few grammars whose steps grow with what is open: 30,000 nested HTML tags.
 const PARSER_TIME: Duration = Duration::from_secs(20);
@@ -159,14 +174,19 @@ fn parse(
     grammar: &tree_sitter::Language,
     parser: &mut Parser,
     stop: &dyn Fn() -> bool,
-) -> Result<Tree, Uncut> {
+) -> Result<Parsed, Uncut> {
     parser.set_language(grammar).map_err(|_| Uncut::GaveUp)?;
     let bytes = u64::try_from(source.len()).unwrap_or(u64::MAX);
-    let mut budget = BUDGET_MOST.min(BUDGET_BASE + bytes / BYTES_PER_UNIT);
+    let budget = BUDGET_MOST.min(BUDGET_BASE + bytes / BYTES_PER_UNIT);
+    let mut units = 0;
+    let mut turn = None;
     let started = Instant::now();
     let mut progress = |_: &tree_sitter::ParseState| {
-        budget = budget.saturating_sub(1);
-        if budget == 0 || started.elapsed() > PARSER_TIME || stop() {
+        units += 1;
+        if units == LARGE {
+            turn = Some(ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        if units >= budget || started.elapsed() > PARSER_TIME || stop() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -182,7 +202,10 @@ fn parse(
         // An abandoned parse would otherwise be taken up again with the next file.
         parser.reset();
     }
-    tree.ok_or(Uncut::GaveUp)
+    match tree {
+        Some(tree) => Ok(Parsed { tree, _turn: turn }),
+        None => Err(Uncut::GaveUp),
+    }
 }
 
 /// Trims tiles, cuts what is still too large, and numbers lines.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use tree_sitter::{Node, Parser};
 
-use super::{Lines, Piece, Uncut, by_lines, by_syntax, parse, trim};
+use super::{Lines, Parsed, Piece, Uncut, by_lines, by_syntax, parse, trim};
 use crate::language::{self, Loaded, Syntax, child};
 
 /// Cuts a notebook into its cells, and those into parts of at most `limit` bytes of text.
@@ -20,7 +20,8 @@ pub(crate) fn by_cells(
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Piece>, Uncut> {
     let json = tree_sitter_json::LANGUAGE.into();
-    let tree = parse(source, &json, parser, stop)?;
+    // Its turn, if it is large, is not held: the cells may want one.
+    let Parsed { tree, .. } = parse(source, &json, parser, stop)?;
     let root = tree.root_node();
     let notebook = Some(root)
         .filter(|root| !root.has_error())
