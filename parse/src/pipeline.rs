@@ -8,12 +8,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvError, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use cs_common::progress::Progress;
-use cs_common::rows::{BATCH_AGE, BatchBuilder, Chunk, FileInfo};
+use cs_common::rows::{BatchBuilder, Chunk, FileInfo};
 use cs_common::stream::StreamWriter;
 use log::{debug, warn};
 
@@ -28,6 +27,9 @@ const AHEAD: u64 = 8 << 20;
 
 /// What an entry counts for besides its bytes, so that empty files are bounded too.
 const ENTRY_WEIGHT: u64 = 1024;
+
+/// Bytes of a file from which it may take the parser longer than rows should wait.
+const LONG_FILE: u64 = 128 << 10;
 
 /// Stack of a parser thread, in bytes; opening nested definitions recurses.
 const STACK: usize = 8 << 20;
@@ -136,14 +138,16 @@ struct Output<'a> {
 impl Output<'_> {
     /// Writes the parcels in order as they come, and the seal.
     ///
-    /// Batches are cut by their bytes, except that rows which wait behind a file that takes
-    /// the parser long are sent on.
+    /// Batches are cut by their bytes, and before each file that may take the parser long, so
+    /// that no row waits for it. Neither depends on the time that anything takes.
     fn write_all(mut self, receiver: &Receiver<Parcel>, window: &Window) -> Result<Summary, Error> {
         let mut early: HashMap<usize, Result<Outcome, Unread>> = HashMap::new();
         let mut index = 0;
-        let mut moved = Instant::now();
         loop {
             while let Some(job) = self.jobs.get(index) {
+                if job.size() >= LONG_FILE {
+                    self.flush()?;
+                }
                 match job {
                     Job::Gone { .. } => self.delete(job)?,
                     Job::File { entry, stored } => match early.remove(&index) {
@@ -153,23 +157,16 @@ impl Output<'_> {
                 }
                 index += 1;
                 window.advance(index);
-                moved = Instant::now();
             }
             if index == self.jobs.len() {
                 break;
             }
-            let received = if self.batch.is_empty() {
-                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                receiver.recv_timeout(BATCH_AGE.saturating_sub(moved.elapsed()))
-            };
-            match received {
+            match receiver.recv() {
                 Ok((number, outcome)) => {
                     early.insert(number, outcome);
                 }
-                Err(RecvTimeoutError::Timeout) => self.flush()?,
                 // A worker panicked: no seal, and the scope passes its panic on.
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.summary),
+                Err(RecvError) => return Ok(self.summary),
             }
         }
         self.flush()?;
