@@ -253,6 +253,18 @@ pub(crate) fn entry<'t>(node: Node<'t>, described: Described<'t>) -> Verdict<'t>
     Verdict::Is(described)
 }
 
+/// Describes an entry that has its key and its value in fields of these names.
+pub(crate) fn pair<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
+    let described = Described {
+        name: node
+            .child_by_field_name("key")
+            .map(|key| key_text(key, source)),
+        body: node.child_by_field_name("value"),
+        ..Described::default()
+    };
+    entry(node, described)
+}
+
 /// Returns the text of a key, without the quotes around it.
 pub(crate) fn key_text(key: Node<'_>, source: &[u8]) -> String {
     let key = text(key, source);

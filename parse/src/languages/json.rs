@@ -1,10 +1,6 @@
 //! Rules for JSON, with or without comments: the pairs of an object are its entries.
 
-use tree_sitter::Node;
-
-use crate::language::{
-    Class, Cut, Described, Grammar, Language, Outline, Role, Rule, Shape, Verdict, entry, key_text,
-};
+use crate::language::{Class, Cut, Grammar, Language, Outline, Role, Rule, Shape, pair};
 
 use Role::{Comment, Definition, Gathered};
 
@@ -62,14 +58,3 @@ pub(crate) static LANGUAGE: Language = Language {
         ],
     }),
 };
-
-fn pair<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
-    let described = Described {
-        name: node
-            .child_by_field_name("key")
-            .map(|key| key_text(key, source)),
-        body: node.child_by_field_name("value"),
-        ..Described::default()
-    };
-    entry(node, described)
-}

@@ -4,7 +4,7 @@ use tree_sitter::Node;
 
 use crate::language::{
     Class, Cut, Described, Grammar, Language, Outline, Prepared, Role, Rule, Shape, Verdict, entry,
-    key_text,
+    pair,
 };
 
 use Role::{Comment, Definition, Gathered};
@@ -101,17 +101,6 @@ fn is_shallow(source: &[u8]) -> bool {
 /// One of several documents in a file is like an entry without a key.
 fn document<'t>(node: Node<'t>, _: &[u8]) -> Verdict<'t> {
     entry(node, Described::default())
-}
-
-fn pair<'t>(node: Node<'t>, source: &[u8]) -> Verdict<'t> {
-    let described = Described {
-        name: node
-            .child_by_field_name("key")
-            .map(|key| key_text(key, source)),
-        body: node.child_by_field_name("value"),
-        ..Described::default()
-    };
-    entry(node, described)
 }
 
 #[cfg(test)]
