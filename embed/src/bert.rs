@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use tokenizers::Tokenizer;
 
 use crate::fixed::hex;
-use crate::{Embedder, Error, tokens};
+use crate::tokens::Encoder;
+use crate::{Embedder, Error};
 
 /// Tokens of one batch, padding included.
 const BATCH_TOKENS: usize = 4096;
@@ -30,7 +31,7 @@ enum Pooling {
 
 /// A BERT encoder with its tokenizer.
 pub(crate) struct BertEncoder {
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     bert: BertModel,
     pooling: Pooling,
     device: Device,
@@ -100,9 +101,8 @@ impl BertEncoder {
 
         let path = folder.join("tokenizer.json");
         let bytes = fs::read(&path).map_err(Error::file(&path))?;
-        let mut tokenizer =
-            Tokenizer::from_bytes(bytes).map_err(|error| Error::model(&path, error))?;
-        tokens::prepare(&mut tokenizer, Some(max_tokens))?;
+        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| Error::model(&path, error))?;
+        let encoder = Encoder::new(tokenizer, Some(max_tokens))?;
 
         let path = folder.join("model.safetensors");
         let weights = fs::read(&path).map_err(Error::file(&path))?;
@@ -111,7 +111,7 @@ impl BertEncoder {
             .map_err(|error| Error::model(&path, error))?;
         let bert = BertModel::load(tensors, &config).map_err(|error| Error::model(&path, error))?;
         Ok(Self {
-            tokenizer,
+            encoder,
             bert,
             pooling,
             device,
@@ -175,7 +175,7 @@ impl Embedder for BertEncoder {
     }
 
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        let ids = tokens::encode(&self.tokenizer, texts, self.model.max_tokens)?;
+        let ids = self.encoder.encode_all(texts)?;
         let mut order: Vec<usize> = (0..ids.len()).collect();
         order.sort_by_key(|text| std::cmp::Reverse(ids[*text].len()));
         let mut vectors = vec![Vec::new(); ids.len()];

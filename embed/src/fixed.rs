@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-use crate::{Embedder, Error, tokens};
+use crate::tokens::Encoder;
+use crate::{Embedder, Error};
 
 /// The model's name, in arguments and in streams.
 pub(crate) const ID: &str = "builtin";
@@ -20,7 +21,7 @@ static TOKENIZER: &[u8] = include_bytes!("../model/tokenizer.json");
 
 /// The built-in static model.
 pub(crate) struct StaticModel {
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     rows: &'static [u8],
     weights: Vec<f32>,
     model: Model,
@@ -47,14 +48,14 @@ impl StaticModel {
         if weights.dtype() != Dtype::F32 || weights.shape() != [*tokens] {
             return Err(wrong("it has not one weight a token"));
         }
-        let mut tokenizer =
+        let tokenizer =
             Tokenizer::from_bytes(TOKENIZER).map_err(|error| Error::model(path, error))?;
-        tokens::prepare(&mut tokenizer, None)?;
-        if tokenizer.get_vocab_size(true) != *tokens {
+        let encoder = Encoder::new(tokenizer, None)?;
+        if encoder.vocabulary() != *tokens {
             return Err(wrong("its tokenizer has another vocabulary"));
         }
         Ok(Self {
-            tokenizer,
+            encoder,
             weights: weights
                 .data()
                 .chunks_exact(size_of::<f32>())
@@ -95,12 +96,11 @@ impl StaticModel {
 
     /// Returns the ids of a text; of one without any token, that of an unknown token.
     fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let ids = tokens::encode(&self.tokenizer, &[text], None)?;
-        let ids = ids.into_iter().next().unwrap_or_default();
+        let ids = self.encoder.encode(text)?;
         if !ids.is_empty() {
             return Ok(ids);
         }
-        let unknown = self.tokenizer.token_to_id("[UNK]");
+        let unknown = self.encoder.id("[UNK]");
         Ok(unknown.into_iter().collect())
     }
 }

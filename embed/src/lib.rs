@@ -10,6 +10,7 @@ mod fixed;
 mod hub;
 mod stage;
 mod tokens;
+mod wordpiece;
 
 use cs_common::metadata::Model;
 use cs_common::stream::Format;
