@@ -22,6 +22,7 @@ static TOKENIZER: &[u8] = include_bytes!("../model/tokenizer.json");
 /// The built-in static model.
 pub(crate) struct StaticModel {
     encoder: Encoder,
+    arch: pulp::Arch,
     rows: &'static [u8],
     weights: Vec<f32>,
     model: Model,
@@ -56,6 +57,7 @@ impl StaticModel {
         }
         Ok(Self {
             encoder,
+            arch: pulp::Arch::new(),
             weights: weights
                 .data()
                 .chunks_exact(size_of::<f32>())
@@ -77,21 +79,27 @@ impl StaticModel {
     }
 
     fn pool(&self, ids: &[u32]) -> Vec<f32> {
-        let dim = self.model.dim;
-        let mut sum = vec![0.0_f32; dim];
-        for id in ids {
-            let id = *id as usize;
-            let row = &self.rows[id * dim..(id + 1) * dim];
-            let weight = self.weights[id];
-            for (total, value) in sum.iter_mut().zip(row) {
-                *total += weight * f32::from(*value as i8);
-            }
-        }
+        let mut sum = vec![0.0_f32; self.model.dim];
+        self.arch.dispatch(|| self.add(ids, &mut sum));
         let norm = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
         if norm > 0.0 {
             sum.iter_mut().for_each(|value| *value /= norm);
         }
         sum
+    }
+
+    /// Adds up the weighted rows of tokens; compiled for each set of vector instructions, as long
+    /// as it is inlined where it is dispatched.
+    #[inline(always)]
+    fn add(&self, ids: &[u32], sum: &mut [f32]) {
+        for id in ids {
+            let id = *id as usize;
+            let row = &self.rows[id * sum.len()..(id + 1) * sum.len()];
+            let weight = self.weights[id];
+            for (total, value) in sum.iter_mut().zip(row) {
+                *total += weight * f32::from(*value as i8);
+            }
+        }
     }
 
     /// Returns the ids of a text; of one without any token, that of an unknown token.
