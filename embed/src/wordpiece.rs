@@ -30,6 +30,9 @@ struct Node {
     id: u32,
 }
 
+/// Letters, numbered, with the id of the piece that they are.
+type Piece = (Vec<u8>, u32);
+
 const NONE: u32 = u32::MAX;
 
 /// The node where words begin.
@@ -60,8 +63,8 @@ impl WordPiece {
         let vocabulary = tokenizer.get_vocab(false);
         let unknown = *vocabulary.get(&model.unk_token)?;
         let mut marks = [unknown; 128];
-        let mut starts: Vec<(Vec<u8>, u32)> = Vec::new();
-        let mut further: Vec<(Vec<u8>, u32)> = Vec::new();
+        let mut starts: Vec<Piece> = Vec::new();
+        let mut further: Vec<Piece> = Vec::new();
         for (piece, id) in &vocabulary {
             match (
                 piece.as_bytes(),
@@ -218,13 +221,13 @@ fn letter(byte: u8) -> Option<u8> {
 }
 
 /// Returns a piece as letters with its id, if it is of letters alone.
-fn word(piece: &str, id: u32) -> Option<(Vec<u8>, u32)> {
+fn word(piece: &str, id: u32) -> Option<Piece> {
     let letters: Option<Vec<u8>> = piece.bytes().map(letter).collect();
     Some((letters?, id))
 }
 
 /// Makes one trie of several vocabularies, whose roots are its first nodes.
-fn trie<const N: usize>(mut vocabularies: [Vec<(Vec<u8>, u32)>; N]) -> Vec<Node> {
+fn trie<const N: usize>(mut vocabularies: [Vec<Piece>; N]) -> Vec<Node> {
     let empty = Node {
         letters: 0,
         first_child: 0,
@@ -236,7 +239,7 @@ fn trie<const N: usize>(mut vocabularies: [Vec<(Vec<u8>, u32)>; N]) -> Vec<Node>
     }
     // Each node with the pieces below it, which begin with the same letters; by levels, so that
     // the children of a node come to lie together.
-    let mut level: Vec<(usize, &[(Vec<u8>, u32)])> =
+    let mut level: Vec<(usize, &[Piece])> =
         vocabularies.iter().map(Vec::as_slice).enumerate().collect();
     let mut depth = 0;
     while !level.is_empty() {
