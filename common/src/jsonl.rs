@@ -20,7 +20,7 @@ use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use crate::metadata::{StreamMetadata, WIRE};
-use crate::rows::{BATCH_AGE, VECTOR, columns};
+use crate::rows::{VECTOR, columns};
 use crate::{Error, pipe};
 
 /// Longest line that is read, in bytes.
@@ -28,6 +28,9 @@ const MAX_LINE: usize = 64 << 20;
 
 /// Bytes of lines after which a batch is complete.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// How long lines that were read wait for more of a batch.
+const BATCH_AGE: Duration = Duration::from_millis(200);
 
 /// Bytes read at a time: what is read ahead of the batch at hand.
 const READ_BYTES: usize = 1 << 16;

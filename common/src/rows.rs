@@ -1,7 +1,6 @@
 //! Chunk rows: the contract's columns as a table, a builder of batches, and a typed view of them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::builder::{PrimitiveBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
@@ -156,9 +155,6 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// The same for the first batch; each later one may be twice as large as the one before it.
 const FIRST_BATCH_BYTES: usize = 32 << 10;
-
-/// How long rows wait for more when none come.
-pub const BATCH_AGE: Duration = Duration::from_millis(200);
 
 /// Gathers rows into batches of [`chunk_schema`].
 ///

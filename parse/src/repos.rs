@@ -66,6 +66,7 @@ pub(crate) fn from_paths(paths: &[PathBuf], name: Option<&str>) -> Result<Vec<Ro
             _ => None,
         });
         match named {
+            Some(files) if files.contains(&found) => {}
             Some(files) => files.push(found),
             None => roots.push(Root {
                 name: name_of(&folder),
@@ -162,6 +163,8 @@ pub(crate) fn narrow(roots: &mut [Root], list: &Path) -> Result<(), Error> {
             files.push(plain(&root.folder.join(OsStr::from_bytes(line))));
         }
     }
+    files.sort_unstable();
+    files.dedup();
     root.take = Take::Listed(files);
     Ok(())
 }

@@ -5,7 +5,6 @@
 //! nothing ("racily clean", Documentation/technical/racy-git.txt in git's sources): one
 //! that is not older than the manifest by more than a file system's tick.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,10 +77,10 @@ pub(crate) fn plan(
         gone.into_iter()
             .map(|(root, path)| Job::Gone { root, path }),
     );
-    let listed: HashSet<(usize, &str)> = entries
-        .iter()
-        .map(|entry| (entry.root, entry.path.as_str()))
-        .collect();
+    let is_listed = |root: usize, path: &str| {
+        let key = |entry: &Entry| (entry.root, entry.path.as_str()).cmp(&(root, path));
+        entries.binary_search_by(key).is_ok()
+    };
     for (index, root) in roots.iter().enumerate() {
         // Of a list or a file named nothing follows for the others.
         let Take::All = root.take else { continue };
@@ -90,7 +89,7 @@ pub(crate) fn plan(
         };
         for path in files.keys() {
             let kept = listing.incomplete && !is_gone(&root.folder.join(path));
-            if !kept && !listed.contains(&(index, path.as_str())) {
+            if !kept && !is_listed(index, path) {
                 plan.jobs.push(Job::Gone {
                     root: index,
                     path: path.clone(),
@@ -98,7 +97,6 @@ pub(crate) fn plan(
             }
         }
     }
-    drop(listed);
     for entry in entries {
         let known = roots
             .get(entry.root)

@@ -143,6 +143,7 @@ pub(crate) fn list(
             filter,
             globs: globs.build()?,
             projects: HashMap::new(),
+            looked_in: HashSet::new(),
             first: listing.entries.len(),
             listing: &mut listing,
         };
@@ -163,6 +164,8 @@ struct Lister<'a> {
     globs: Override,
     /// Folders below the root, each with whether it is a project; those not in it are none.
     projects: HashMap<String, Arc<str>>,
+    /// Folders in which a manifest was looked for.
+    looked_in: HashSet<PathBuf>,
     /// The first entry of this root.
     first: usize,
     listing: &'a mut Listing,
@@ -304,6 +307,10 @@ impl Lister<'_> {
     fn find_projects(&mut self, file: &Path) {
         let above = file.ancestors().skip(1);
         for folder in above.take_while(|folder| folder.starts_with(&self.root.folder)) {
+            if !self.looked_in.insert(folder.to_owned()) {
+                // And so in those above it.
+                break;
+            }
             if MANIFESTS.iter().any(|name| folder.join(name).is_file())
                 && let Some(path) = self.below(folder)
             {
@@ -379,16 +386,6 @@ impl Lister<'_> {
             entry.project = project_of(&entry.path, &self.projects);
         }
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let mut seen = HashSet::new();
-        if !matches!(self.root.take, Take::All) {
-            // A list may name a file twice.
-            let first = self.first;
-            let mut index = 0;
-            self.listing.entries.retain(|entry| {
-                index += 1;
-                index <= first || seen.insert(entry.path.clone())
-            });
-        }
     }
 }
 
