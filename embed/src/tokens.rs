@@ -168,6 +168,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_could_hide_in_a_word_leaves_all_to_the_crate() {
+        for (content, is_seen) in [("<mask>", true), ("unused0", false), ("[a b]", false)] {
+            let mut crates = tokenizer();
+            let token = tokenizers::AddedToken::from(content, true);
+            crates.add_special_tokens([token]).unwrap();
+            let encoder = Encoder::new(crates.clone(), None).unwrap();
+            assert_eq!(encoder.wordpiece.is_some(), is_seen, "{content}");
+            let text = format!("x{content}y {content} z");
+            let expected = crates.encode_fast(text.as_str(), true).unwrap();
+            assert_eq!(encoder.encode(&text).unwrap(), expected.get_ids(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_limit_counts_the_special_tokens() {
         let encoder = Encoder::new(tokenizer(), Some(5)).unwrap();
         let whole = Encoder::new(tokenizer(), None).unwrap();

@@ -54,9 +54,13 @@ impl WordPiece {
             return None;
         };
         let added: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
-        let is_plain = added
-            .iter()
-            .all(|token| !(token.normalized || token.lstrip || token.rstrip || token.single_word));
+        let is_plain = added.iter().all(|token| {
+            let content = token.content.as_bytes();
+            // It is looked for at punctuation marks, between white space.
+            content.first().is_some_and(u8::is_ascii_punctuation)
+                && !content.iter().any(|byte| is_space(*byte))
+                && !(token.normalized || token.lstrip || token.rstrip || token.single_word)
+        });
         if !normalizer.clean_text || !is_plain {
             return None;
         }
