@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::Error;
+use super::Table;
 
 /// The shape of an encoder and what it computes.
 #[derive(Clone, Debug, PartialEq)]

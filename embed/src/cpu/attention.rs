@@ -1,0 +1,211 @@
+//! Attention within one text of a packed batch, with the exact softmax.
+//!
+//! A few queries at a time meet all keys that they may see and their scores stay in the cache, so
+//! that memory grows with a text's length and not with its square. Texts stand one after the
+//! other and never meet: there is no padding, and no mask of it.
+
+use std::ops::Range;
+
+use super::kernel::{At, MR, NR, TILE_ROWS, Tile};
+use super::machine::Machine;
+use super::numbers::{exp, max, sum};
+
+/// What stays the same for all texts in a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Shape<'a> {
+    /// Heads of the queries.
+    pub(super) heads: usize,
+    /// Heads of keys and values, each for as many heads of the queries.
+    pub(super) kv_heads: usize,
+    /// Numbers of a head.
+    pub(super) dim: usize,
+    /// A token sees those at most this far from it.
+    pub(super) window: Option<usize>,
+    /// Whether a token sees only itself and those before it.
+    pub(super) causal: bool,
+    /// The slope of ALiBi for each head.
+    pub(super) slopes: Option<&'a [f32]>,
+}
+
+/// Memory that is used again from text to text.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Keys of a head in panels: [`NR`] tokens wide, a row for each number.
+    keys: Vec<f32>,
+    /// Values of a head in panels: [`NR`] numbers wide, a row for each token.
+    values: Vec<f32>,
+    /// Scores of up to [`MR`] queries.
+    scores: Vec<f32>,
+}
+
+impl Shape<'_> {
+    /// Returns the numbers of a token's queries, keys and values.
+    pub(super) fn stride(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.dim
+    }
+
+    /// Returns the tokens that one of `tokens` sees.
+    fn seen(&self, token: usize, tokens: usize) -> Range<usize> {
+        let reach = self.window.unwrap_or(tokens);
+        let end = if self.causal {
+            token + 1
+        } else {
+            (token + reach + 1).min(tokens)
+        };
+        token.saturating_sub(reach)..end
+    }
+}
+
+/// Computes what the tokens from `first` on take from all that they see, a row of all heads each.
+///
+/// `text` has a row of [`Shape::stride`] numbers for each token of one text: queries, keys and
+/// values, the heads in their order. `out` has as many rows as tokens are wanted.
+pub(super) fn attend(
+    machine: Machine,
+    shape: &Shape<'_>,
+    text: &[f32],
+    first: usize,
+    out: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let tokens = text.len() / shape.stride();
+    let group = shape.heads / shape.kv_heads;
+    for head in 0..shape.heads {
+        if head % group == 0 {
+            let kv_head = head / group;
+            machine.vectorize(
+                #[inline(always)]
+                || scratch.pack(shape, text, kv_head),
+            );
+        }
+        let head = Head {
+            machine,
+            shape,
+            text,
+            tokens,
+            head,
+        };
+        let mut top = first;
+        for out in out.chunks_mut(MR * shape.heads * shape.dim) {
+            head.attend(top, out, scratch);
+            top += MR;
+        }
+    }
+}
+
+impl Scratch {
+    /// Copies a head's keys and values into panels.
+    #[inline(always)]
+    fn pack(&mut self, shape: &Shape<'_>, text: &[f32], kv_head: usize) {
+        let (dim, stride) = (shape.dim, shape.stride());
+        let tokens = text.len() / stride;
+        let key = (shape.heads + kv_head) * dim;
+        let value = key + shape.kv_heads * dim;
+        self.keys.clear();
+        self.keys.resize(tokens.next_multiple_of(NR) * dim, 0.0);
+        let panels = text.chunks(NR * stride);
+        for (panel, rows) in self.keys.chunks_exact_mut(NR * dim).zip(panels) {
+            for (token, row) in rows.chunks_exact(stride).enumerate() {
+                for (number, x) in row[key..key + dim].iter().enumerate() {
+                    panel[number * NR + token] = *x;
+                }
+            }
+        }
+        self.values.clear();
+        self.values.resize(tokens * dim.next_multiple_of(NR), 0.0);
+        for (index, panel) in self.values.chunks_exact_mut(tokens * NR).enumerate() {
+            let left = index * NR;
+            let width = NR.min(dim - left);
+            for (row, to) in text.chunks_exact(stride).zip(panel.chunks_exact_mut(NR)) {
+                to[..width].copy_from_slice(&row[value + left..value + left + width]);
+            }
+        }
+    }
+}
+
+/// One head of the queries.
+struct Head<'a> {
+    machine: Machine,
+    shape: &'a Shape<'a>,
+    text: &'a [f32],
+    tokens: usize,
+    head: usize,
+}
+
+impl Head<'_> {
+    /// Computes up to [`MR`] tokens from `top` on.
+    fn attend(&self, top: usize, out: &mut [f32], scratch: &mut Scratch) {
+        let shape = self.shape;
+        let (dim, width) = (shape.dim, shape.heads * shape.dim);
+        let rows = out.len() / width;
+        let bottom = shape.seen(top + rows - 1, self.tokens);
+        // The panels of keys that any of them sees.
+        let panels = shape.seen(top, self.tokens).start / NR..bottom.end.div_ceil(NR);
+        let keys = panels.start * NR..panels.end * NR;
+        scratch.scores.clear();
+        scratch.scores.resize(rows * keys.len(), 0.0);
+
+        let mut tile: Tile = [[0.0; NR]; TILE_ROWS];
+        let queries = At::of(&self.text[self.head * dim..], shape.stride()).below(top);
+        for (index, panel) in panels.enumerate() {
+            let panel = At::of(&scratch.keys[panel * NR * dim..], NR);
+            // A query has `dim` numbers, and so many rows has a panel.
+            unsafe { (self.machine.f32)(rows, dim, queries, panel, &mut tile) };
+            for (sums, scores) in tile.iter().zip(scratch.scores.chunks_mut(keys.len())) {
+                scores[index * NR..(index + 1) * NR].copy_from_slice(sums);
+            }
+        }
+        let mut factors = [0.0; MR];
+        self.machine.vectorize(
+            #[inline(always)]
+            || {
+                let scores = scratch.scores.chunks_mut(keys.len());
+                for ((row, scores), factor) in scores.enumerate().zip(&mut factors) {
+                    *factor = self.weigh(top + row, keys.start, scores);
+                }
+            },
+        );
+        let depth = keys.end.min(self.tokens) - keys.start;
+        for left in (0..dim).step_by(NR) {
+            let weights = At::of(&scratch.scores, keys.len());
+            let first = (left / NR * self.tokens + keys.start) * NR;
+            let values = At::of(&scratch.values[first..], NR);
+            // There are `depth` weights, and so many rows has the panel from there on.
+            unsafe { (self.machine.f32)(rows, depth, weights, values, &mut tile) };
+            let place = self.head * dim + left;
+            let count = NR.min(dim - left);
+            for ((out, sums), factor) in out.chunks_mut(width).zip(&tile).zip(&factors) {
+                for (out, sum) in out[place..place + count].iter_mut().zip(sums) {
+                    *out = sum * factor;
+                }
+            }
+        }
+    }
+
+    /// Turns a token's scores for the keys from `first` on into weights, and returns what their
+    /// sum has to be multiplied by to be 1.
+    #[inline(always)]
+    fn weigh(&self, token: usize, first: usize, scores: &mut [f32]) -> f32 {
+        let seen = self.shape.seen(token, self.tokens);
+        let scale = 1.0 / (self.shape.dim as f32).sqrt();
+        let (before, rest) = scores.split_at_mut(seen.start - first);
+        let (scores, after) = rest.split_at_mut(seen.len());
+        before.fill(0.0);
+        after.fill(0.0);
+        match self.shape.slopes {
+            None => scores.iter_mut().for_each(|score| *score *= scale),
+            Some(slopes) => {
+                let slope = slopes[self.head];
+                for (key, score) in scores.iter_mut().enumerate() {
+                    let distance = token.abs_diff(seen.start + key) as f32;
+                    *score = *score * scale - slope * distance;
+                }
+            }
+        }
+        let most = max(scores);
+        for score in scores.iter_mut() {
+            *score = exp(*score - most);
+        }
+        1.0 / sum(scores, |weight| weight)
+    }
+}
