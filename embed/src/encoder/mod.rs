@@ -177,3 +177,46 @@ fn check_vocabulary(tokenizer: &Tokenizer, rows: usize, folder: &Path) -> Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Reference {
+        rows: Vec<Row>,
+    }
+
+    #[derive(Deserialize)]
+    struct Row {
+        text: Option<String>,
+        prompt: Option<String>,
+        tokens: usize,
+        ids: Option<Vec<u32>>,
+    }
+
+    #[test]
+    fn token_ids_are_those_of_transformers() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/encoders");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(data).unwrap() {
+            let folder = entry.unwrap().path();
+            let spec = ModelSpec::default();
+            let model = EncoderModel::open("id", &folder, &spec).unwrap();
+            let json = std::fs::read(folder.join("reference.json")).unwrap();
+            let reference: Reference = serde_json::from_slice(&json).unwrap();
+            for row in reference.rows.iter().filter(|row| row.prompt.is_none()) {
+                let (Some(text), Some(expected)) = (&row.text, &row.ids) else {
+                    continue;
+                };
+                let ids = model.tokens.encode(text).unwrap();
+                assert_eq!(&ids, expected, "{text:?} in {}", folder.display());
+                assert_eq!(ids.len(), row.tokens);
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}
