@@ -3,24 +3,29 @@
 //! It is also how a question becomes a vector: `cs-query` opens the model that a store names by
 //! [`open_for`].
 
-mod bert;
 mod device;
+mod encoder;
 mod error;
 mod fixed;
+mod folder;
 mod hub;
 mod stage;
 mod tokens;
 mod wordpiece;
+
+use std::path::Path;
 
 use cs_common::metadata::Model;
 use cs_common::stream::Format;
 use cs_common::tool::{LogArgs, Outcome};
 
 pub use device::DeviceName;
+pub use encoder::{EngineName, Pooling};
 pub use error::Error;
+pub use folder::RecipeArgs;
 pub use hub::HubEnv;
 
-use bert::{BertEncoder, BertOptions};
+use encoder::EncoderModel;
 use fixed::StaticModel;
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
@@ -32,7 +37,8 @@ use fixed::StaticModel;
 pub struct Args {
     /// The model: `builtin`, a folder, or a name in the hub's cache
     ///
-    /// A folder has config.json, tokenizer.json and model.safetensors of a BERT encoder, such as
+    /// A folder has config.json, tokenizer.json and model.safetensors of an encoder (BERT,
+    /// XLM-RoBERTa, NomicBERT, JinaBERT v2, ModernBERT, Qwen3), such as
     /// --model ~/models/all-MiniLM-L6-v2. A name such as sentence-transformers/all-MiniLM-L6-v2 is
     /// looked up where HF_HUB_CACHE or HF_HOME say; nothing is downloaded.
     #[arg(long, short, default_value = fixed::ID, value_name = "PATH_OR_ID")]
@@ -46,10 +52,6 @@ pub struct Args {
     #[arg(long, conflicts_with = "device")]
     cuda: bool,
 
-    /// Cut a chunk's text after this many tokens instead of the model's own limit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
-    max_tokens: Option<u32>,
-
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     to: Format,
@@ -57,6 +59,9 @@ pub struct Args {
     /// Threads that compute (default: one for each core)
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+
+    #[command(flatten)]
+    recipe: RecipeArgs,
 
     #[command(flatten)]
     log: LogArgs,
@@ -90,8 +95,10 @@ pub struct ModelSpec {
     pub id: String,
     /// Where an encoder runs.
     pub device: DeviceName,
-    /// Tokens after which a text is cut, instead of the model's own limit.
-    pub max_tokens: Option<usize>,
+    /// What computes an encoder.
+    pub engine: EngineName,
+    /// How an encoder embeds, where that is not as its files say.
+    pub recipe: RecipeArgs,
     /// Where the hub's cache is.
     pub hub: HubEnv,
 }
@@ -102,21 +109,23 @@ pub struct ModelSpec {
 /// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::File`] or
 /// [`Error::Model`] if the model cannot be.
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
-    let device = spec.device.open()?;
     if spec.id == fixed::ID {
+        // What it cannot heed is refused, as for an encoder.
+        spec.device.open()?;
+        if spec.recipe != RecipeArgs::default() {
+            let cause = "has no pooling, prefixes or limit of tokens to be chosen";
+            return Err(Error::model(Path::new("the built-in model"), cause));
+        }
         return Ok(Box::new(StaticModel::load()?));
     }
     let folder = spec.hub.find(&spec.id)?;
     // A path is stored as it stands in the file system: a question may be asked from elsewhere.
-    let id = if std::path::Path::new(&spec.id).is_dir() {
+    let id = if Path::new(&spec.id).is_dir() {
         folder.display().to_string()
     } else {
         spec.id.clone()
     };
-    let options = BertOptions {
-        max_tokens: spec.max_tokens,
-    };
-    Ok(Box::new(BertEncoder::load(&id, &folder, device, &options)?))
+    Ok(Box::new(EncoderModel::open(&id, &folder, spec)?))
 }
 
 /// Opens the model that made a store's vectors, on the CPU.
@@ -126,7 +135,7 @@ pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
 pub fn open_for(model: &Model, hub: HubEnv) -> Result<Box<dyn Embedder>, Error> {
     let embedder = open(&ModelSpec {
         id: model.id.clone(),
-        max_tokens: model.max_tokens,
+        recipe: RecipeArgs::of(model),
         hub,
         ..ModelSpec::default()
     })?;
@@ -154,8 +163,9 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     let spec = ModelSpec {
         id: args.model,
         device,
-        max_tokens: args.max_tokens.map(|tokens| tokens as usize),
+        recipe: args.recipe,
         hub: HubEnv::read(),
+        ..ModelSpec::default()
     };
     stage::run(&spec, args.to, args.threads.map(usize::from))
 }

@@ -3,7 +3,7 @@
 //! `scripts/test` fetches the weights and names their folder in `CS_MINILM`;
 //! `scripts/make-minilm-reference` made the expected vectors.
 
-use cs_embed::{Embedder, HubEnv, ModelSpec, open};
+use cs_embed::{Embedder, HubEnv, ModelSpec, RecipeArgs, open};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -29,7 +29,10 @@ fn minilm(max_tokens: Option<usize>) -> Option<Box<dyn Embedder>> {
     };
     let spec = ModelSpec {
         id,
-        max_tokens,
+        recipe: RecipeArgs {
+            max_tokens,
+            ..RecipeArgs::default()
+        },
         hub: HubEnv::default(),
         ..ModelSpec::default()
     };

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::Table;
+use super::tensors::Table;
 
 /// The shape of an encoder and what it computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,8 @@ pub(crate) struct LayerShape {
     /// A token sees those at most this far from it on either side; `None`: all.
     pub(crate) window: Option<usize>,
     /// Inverse frequencies of rotary positions (Su et al., 2021), one for each pair `(i, i + n)`
-    /// of a head's first `2 n` numbers.
+    /// of a head's first `2 n` numbers. An angle is the product of position and frequency rounded
+    /// to `f32`, as models were trained: at position 10,000 the rounding is visible.
     pub(crate) rotary: Option<Arc<[f32]>>,
 }
 
@@ -127,6 +128,9 @@ pub(crate) struct LayerWeights {
     pub(crate) out: Dense,
     /// The norm of the attention part, see [`Order`]; `None` where a family leaves it out.
     pub(crate) attention_norm: Option<NormWeights>,
+    /// With [`Order::Post`], a second sum and norm after those of the attention part, as
+    /// JinaBERT's code model has: `y = norm(x + part(x))`, then `second(x + y)`.
+    pub(crate) second_attention_norm: Option<NormWeights>,
     /// The first product of the feed-forward part: `intermediate` rows, or with
     /// [`Architecture::gated`] twice as many, those that are bent first.
     pub(crate) up: Dense,

@@ -1,0 +1,137 @@
+//! The families of encoders: each reads its own `config.json` and names of tensors, and ends in
+//! the one description of `spec.rs`.
+
+mod bert;
+mod jina;
+mod modern;
+mod nomic;
+mod qwen;
+
+use std::sync::Arc;
+
+use super::config::Config;
+use super::spec::{Architecture, Ends, LayerWeights};
+use super::tensors::Tensors;
+use crate::Error;
+
+/// An encoder of a family, whose names are known.
+pub(crate) trait Family: Send + Sync {
+    /// Returns the encoder's shape.
+    fn architecture(&self) -> &Architecture;
+
+    /// Reads what comes before the first layer and after the last.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a tensor that is missing, or of another shape or type.
+    fn ends(&self, tensors: &Tensors) -> Result<Ends, Error>;
+
+    /// Reads a layer.
+    ///
+    /// # Errors
+    /// Those of [`Family::ends`].
+    fn layer(&self, tensors: &Tensors, index: usize) -> Result<LayerWeights, Error>;
+}
+
+/// Reads a config, and finds the prefix of the tensors' names.
+type Open = fn(&Config, &mut Tensors) -> Result<Box<dyn Family>, Error>;
+
+/// How a family is known.
+struct Row {
+    /// `model_type` of `config.json`.
+    model_type: &'static str,
+    /// `position_embedding_type`, where `model_type` alone does not tell.
+    positions: Option<&'static str>,
+    open: Open,
+}
+
+const fn row(model_type: &'static str, open: Open) -> Row {
+    Row {
+        model_type,
+        positions: None,
+        open,
+    }
+}
+
+/// The first row that fits counts.
+static FAMILIES: &[Row] = &[
+    // JinaBERT v2 calls itself BERT.
+    Row {
+        model_type: "bert",
+        positions: Some("alibi"),
+        open: jina::open,
+    },
+    row("bert", bert::open),
+    row("roberta", bert::open_roberta),
+    row("xlm-roberta", bert::open_roberta),
+    row("camembert", bert::open_roberta),
+    row("nomic_bert", nomic::open),
+    row("modernbert", modern::open),
+    row("qwen3", qwen::open),
+];
+
+/// Opens an encoder of whichever family it is.
+///
+/// # Errors
+/// [`Error::Model`] for a family that is not known, or a config that asks for what is not done.
+pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Family>, Error> {
+    let Some(model_type) = config.text("model_type") else {
+        return Err(config.error("names no `model_type`".to_owned()));
+    };
+    let positions = config.text("position_embedding_type");
+    let fits = |row: &&Row| {
+        row.model_type == model_type && (row.positions.is_none() || row.positions == positions)
+    };
+    match FAMILIES.iter().find(fits) {
+        Some(row) => (row.open)(config, tensors),
+        None => {
+            let mut known: Vec<&str> = FAMILIES.iter().map(|row| row.model_type).collect();
+            known.dedup();
+            let known = known.join(", ");
+            Err(config.error(format!(
+                "its model_type is {model_type}; encoders of these types are supported: {known}"
+            )))
+        }
+    }
+}
+
+/// Returns the numbers of one head, where heads share the state evenly.
+fn head_dim(config: &Config, hidden: usize, heads: usize) -> Result<usize, Error> {
+    if hidden % heads == 0 {
+        return Ok(hidden / heads);
+    }
+    let cause = format!("{heads} attention heads cannot share a hidden size of {hidden}");
+    Err(config.error(cause))
+}
+
+/// Returns the base of rotary positions.
+///
+/// It stands in `rope_parameters`, or beside an empty `rope_scaling` as `rope_theta`.
+fn rope_theta(config: &Config, default: f64) -> Result<f64, Error> {
+    let theta = config.number("rope_theta", default)?;
+    config.only("partial_rotary_factor", &["1", "1.0"])?;
+    default_rope(&config.below("rope_scaling"))?;
+    let parameters = config.below("rope_parameters");
+    default_rope(&parameters)?;
+    parameters.number("rope_theta", theta)
+}
+
+/// Refuses rotary positions that are scaled or partial.
+fn default_rope(parameters: &Config) -> Result<(), Error> {
+    parameters.only("rope_type", &["default"])?;
+    parameters.only("type", &["default"])?;
+    parameters.only("partial_rotary_factor", &["1", "1.0"])
+}
+
+/// Returns the inverse frequencies of rotary positions over all of a head, rounded as PyTorch
+/// rounds them.
+fn frequencies(config: &Config, theta: f64, head_dim: usize) -> Result<Arc<[f32]>, Error> {
+    if head_dim % 2 != 0 {
+        let cause = format!("rotary positions need an even head size, not {head_dim}");
+        return Err(config.error(cause));
+    }
+    let frequency = |pair: usize| {
+        let exponent = (2 * pair) as f32 / head_dim as f32;
+        1.0 / (theta as f32).powf(exponent)
+    };
+    Ok((0..head_dim / 2).map(frequency).collect())
+}

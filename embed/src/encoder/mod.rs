@@ -1,0 +1,222 @@
+//! Transformer encoders: a family's files become one description, which an engine runs.
+//!
+//! Texts are sorted by their number of tokens and run in batches of about equal length, so that
+//! little padding is computed; a text's vector does not depend on the batch that it is in.
+
+mod candle;
+mod checkpoint;
+mod config;
+mod families;
+mod pooling;
+mod spec;
+mod tensors;
+
+use std::path::Path;
+
+use cs_common::metadata::Model;
+use tokenizers::Tokenizer;
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
+
+pub use pooling::Pooling;
+
+pub(crate) use config::Config;
+pub(crate) use pooling::{Head, Projection};
+pub(crate) use tensors::{Digest, Tensors};
+
+use crate::folder::Recipe;
+use crate::tokens::Encoder;
+use crate::{Embedder, Error, ModelSpec};
+use candle::CandleEngine;
+use checkpoint::Checkpoint;
+
+/// Tokens of one batch, padding included.
+const BATCH_TOKENS: usize = 4096;
+
+/// What computes an encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineName {
+    /// candle's tensors, on the processor or a card.
+    #[default]
+    Candle,
+}
+
+/// The token ids of texts; no text is empty.
+pub(crate) type Batch<'a> = [&'a [u32]];
+
+/// Computes an encoder.
+pub(crate) trait Engine: Send + Sync {
+    /// Returns the pooled state of each text.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] if the arithmetic fails.
+    fn run(&self, batch: &Batch<'_>, pooling: Pooling) -> Result<Vec<Vec<f32>>, Error>;
+}
+
+/// An encoder with its tokenizer and all that makes a vector of a text.
+pub(crate) struct EncoderModel {
+    tokens: Encoder,
+    engine: Box<dyn Engine>,
+    pooling: Pooling,
+    head: Head,
+    model: Model,
+}
+
+impl EncoderModel {
+    /// Opens a folder with `config.json`, `tokenizer.json`, weights in safetensors, and what
+    /// sentence-transformers puts beside them.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Model`] for a file that is missing or asks for what is not
+    /// done here, [`Error::Inference`] if the device cannot hold the model.
+    pub(crate) fn open(id: &str, folder: &Path, spec: &ModelSpec) -> Result<Self, Error> {
+        let device = spec.device.open()?;
+        let recipe = Recipe::read(folder, &spec.recipe)?;
+        let checkpoint = Checkpoint::open(&recipe.encoder)?;
+        let mut digest = checkpoint.digest();
+        if let Some(other) = recipe.digest {
+            digest.extend(other);
+        }
+        let architecture = checkpoint.architecture();
+        let hidden = architecture.hidden;
+        recipe
+            .head
+            .check(hidden)
+            .map_err(|cause| Error::model(folder, cause))?;
+        let limit = architecture.max_tokens;
+        let max_tokens = recipe.max_tokens.map_or(limit, |own| own.min(limit));
+        let tokenizer = read_tokenizer(&recipe.encoder, folder, recipe.lower_case)?;
+        check_vocabulary(
+            &tokenizer,
+            checkpoint.ends()?.tokens.rows(),
+            &recipe.encoder,
+        )?;
+        let engine: Box<dyn Engine> = match spec.engine {
+            EngineName::Candle => Box::new(CandleEngine::load(&checkpoint, device)?),
+        };
+        Ok(Self {
+            tokens: Encoder::new(tokenizer, Some(max_tokens))?,
+            engine,
+            pooling: recipe.pooling,
+            model: Model {
+                id: id.to_owned(),
+                sha256: digest.finish()?,
+                dim: recipe.head.dim(hidden),
+                dtype: "f32".to_owned(),
+                pooling: recipe.pooling.name().to_owned(),
+                normalized: recipe.head.normalize,
+                max_tokens: Some(max_tokens),
+                query_prefix: recipe.query_prefix,
+                document_prefix: recipe.document_prefix,
+            },
+            head: recipe.head,
+        })
+    }
+}
+
+impl Embedder for EncoderModel {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn window(&self) -> usize {
+        256
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
+        let ids = self.tokens.encode_all(texts)?;
+        // A text of no tokens at all keeps zeros, which are never passed on.
+        let mut vectors = vec![vec![0.0; self.model.dim]; ids.len()];
+        let mut order: Vec<usize> = (0..ids.len())
+            .filter(|text| !ids[*text].is_empty())
+            .collect();
+        order.sort_by_key(|text| std::cmp::Reverse(ids[*text].len()));
+        let mut rest = order.as_slice();
+        while let Some(first) = rest.first() {
+            let count = (BATCH_TOKENS / ids[*first].len()).clamp(1, rest.len());
+            let (now, later) = rest.split_at(count);
+            let batch: Vec<&[u32]> = now.iter().map(|text| ids[*text].as_slice()).collect();
+            for (text, pooled) in now.iter().zip(self.engine.run(&batch, self.pooling)?) {
+                vectors[*text] = self.head.finish(pooled);
+            }
+            rest = later;
+        }
+        Ok(vectors)
+    }
+}
+
+/// Reads the tokenizer, which lies with the weights or in the model's folder.
+fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tokenizer, Error> {
+    let beside = encoder.join("tokenizer.json");
+    let path = if beside.exists() {
+        beside
+    } else {
+        folder.join("tokenizer.json")
+    };
+    let bytes = std::fs::read(&path).map_err(Error::file(&path))?;
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| Error::model(&path, error))?;
+    if lower_case {
+        let mut steps = vec![NormalizerWrapper::from(Lowercase)];
+        steps.extend(tokenizer.get_normalizer().cloned());
+        tokenizer
+            .with_normalizer(Some(Sequence::new(steps)))
+            .map_err(Error::Tokenizer)?;
+    }
+    Ok(tokenizer)
+}
+
+/// Refuses a tokenizer that has tokens without a row.
+fn check_vocabulary(tokenizer: &Tokenizer, rows: usize, folder: &Path) -> Result<(), Error> {
+    let vocabulary = tokenizer.get_vocab(true);
+    match vocabulary.iter().find(|(_, id)| **id as usize >= rows) {
+        None => Ok(()),
+        Some((token, id)) => {
+            let cause = format!(
+                "its tokenizer has the token `{token}` with the id {id}, its weights have {rows} rows of tokens"
+            );
+            Err(Error::model(folder, cause))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Reference {
+        rows: Vec<Row>,
+    }
+
+    #[derive(Deserialize)]
+    struct Row {
+        text: Option<String>,
+        prompt: Option<String>,
+        tokens: usize,
+        ids: Option<Vec<u32>>,
+    }
+
+    #[test]
+    fn token_ids_are_those_of_transformers() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/encoders");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(data).unwrap() {
+            let folder = entry.unwrap().path();
+            let spec = ModelSpec::default();
+            let model = EncoderModel::open("id", &folder, &spec).unwrap();
+            let json = std::fs::read(folder.join("reference.json")).unwrap();
+            let reference: Reference = serde_json::from_slice(&json).unwrap();
+            for row in reference.rows.iter().filter(|row| row.prompt.is_none()) {
+                let (Some(text), Some(expected)) = (&row.text, &row.ids) else {
+                    continue;
+                };
+                let ids = model.tokens.encode(text).unwrap();
+                assert_eq!(&ids, expected, "{text:?} in {}", folder.display());
+                assert_eq!(ids.len(), row.tokens);
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}
