@@ -3,12 +3,14 @@
 //! It is also how a question becomes a vector: `cs-query` opens the model that a store names by
 //! [`open_for`].
 
+mod cpu;
 mod device;
 mod encoder;
 mod error;
 mod fixed;
 mod folder;
 mod hub;
+mod precision;
 mod stage;
 mod tokens;
 mod wordpiece;
@@ -24,6 +26,7 @@ pub use encoder::{EngineName, Pooling};
 pub use error::Error;
 pub use folder::RecipeArgs;
 pub use hub::HubEnv;
+pub use precision::{Dtype, PrecisionArgs, Quantize};
 
 use encoder::EncoderModel;
 use fixed::StaticModel;
@@ -64,6 +67,9 @@ pub struct Args {
     recipe: RecipeArgs,
 
     #[command(flatten)]
+    precision: PrecisionArgs,
+
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -99,6 +105,8 @@ pub struct ModelSpec {
     pub engine: EngineName,
     /// How an encoder embeds, where that is not as its files say.
     pub recipe: RecipeArgs,
+    /// The numbers in which an encoder computes.
+    pub precision: PrecisionArgs,
     /// Where the hub's cache is.
     pub hub: HubEnv,
 }
@@ -164,6 +172,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         id: args.model,
         device,
         recipe: args.recipe,
+        precision: args.precision,
         hub: HubEnv::read(),
         ..ModelSpec::default()
     };

@@ -127,16 +127,11 @@ impl Drop for Tiles {
 /// [`Tiles`] are configured on this thread; `a` has `rows`, filled up to a multiple of
 /// [`REGISTER`], of `depth` pairs, a multiple of [`REGISTER`] too, and `b` has `depth` rows of
 /// [`NR`].
-pub(super) unsafe fn bf16(
-    rows: usize,
-    depth: usize,
-    a: At<u32>,
-    b: At<u32>,
-    c: &mut Tile,
-) {
+pub(super) unsafe fn bf16(rows: usize, depth: usize, a: At<u32>, b: At<u32>, c: &mut Tile) {
     let (a_bytes, b_bytes) = (a.stride * 4, b.stride * 4);
     let c_bytes = size_of::<[f32; NR]>();
-    let [left, right] = [0, REGISTER].map(|column| c.as_mut_ptr().cast::<f32>().wrapping_add(column));
+    let [left, right] =
+        [0, REGISTER].map(|column| c.as_mut_ptr().cast::<f32>().wrapping_add(column));
     unsafe {
         asm!(
             "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",

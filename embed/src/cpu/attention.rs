@@ -209,3 +209,90 @@ impl Head<'_> {
         1.0 / sum(scores, |weight| weight)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One token's result of one head, in the plainest way.
+    fn plain(shape: &Shape<'_>, text: &[f32], token: usize, head: usize) -> Vec<f64> {
+        let (dim, stride) = (shape.dim, shape.stride());
+        let tokens = text.len() / stride;
+        let at = |token: usize, place: usize| -> Vec<f64> {
+            let start = token * stride + place * dim;
+            text[start..start + dim]
+                .iter()
+                .map(|x| f64::from(*x))
+                .collect()
+        };
+        let kv = head / (shape.heads / shape.kv_heads);
+        let query = at(token, head);
+        let mut sums = vec![0.0; dim];
+        let mut total = 0.0;
+        for other in 0..tokens {
+            let distance = token.abs_diff(other);
+            if shape.causal && other > token || shape.window.is_some_and(|w| distance > w) {
+                continue;
+            }
+            let key = at(other, shape.heads + kv);
+            let dot: f64 = query.iter().zip(&key).map(|(q, k)| q * k).sum();
+            let slope = shape.slopes.map_or(0.0, |slopes| f64::from(slopes[head]));
+            let weight = (dot / (dim as f64).sqrt() - slope * distance as f64).exp();
+            total += weight;
+            let value = at(other, shape.heads + shape.kv_heads + kv);
+            sums.iter_mut()
+                .zip(&value)
+                .for_each(|(sum, v)| *sum += weight * v);
+        }
+        sums.iter().map(|sum| sum / total).collect()
+    }
+
+    #[test]
+    fn attention_is_right_for_every_shape_and_instruction_set() {
+        let slopes = [0.5, 0.25, 0.125, 0.0625];
+        for machine in Machine::all() {
+            for (dim, tokens, kv_heads, window, causal, has_slopes) in [
+                (16, 1, 4, None, false, false),
+                (32, 31, 4, None, false, true),
+                (48, 100, 2, Some(5), false, false),
+                (8, 70, 1, None, true, false),
+                (80, 65, 4, Some(0), false, false),
+                (16, 150, 4, Some(64), true, true),
+            ] {
+                let shape = Shape {
+                    heads: 4,
+                    kv_heads,
+                    dim,
+                    window,
+                    causal,
+                    slopes: has_slopes.then_some(&slopes[..]),
+                };
+                let number = |i: usize| ((i * 7919 + i / 3) % 1000) as f32 / 250.0 - 2.0;
+                let text: Vec<f32> = (0..tokens * shape.stride()).map(number).collect();
+                let width = 4 * dim;
+                let mut out = vec![f32::NAN; tokens * width];
+                let mut scratch = Scratch::default();
+                attend(machine, &shape, &text, 0, &mut out, &mut scratch);
+                let from = tokens / 2;
+                let mut half = vec![f32::NAN; (tokens - from) * width];
+                attend(machine, &shape, &text, from, &mut half, &mut scratch);
+                for token in 0..tokens {
+                    for head in 0..4 {
+                        let place = token * width + head * dim;
+                        let expected = plain(&shape, &text, token, head);
+                        for (number, expected) in expected.iter().enumerate() {
+                            let mut found = vec![out[place + number]];
+                            if token >= from {
+                                found.push(half[place - from * width + number]);
+                            }
+                            for found in found {
+                                let error = (f64::from(found) - expected).abs();
+                                assert!(error < 1e-5, "{dim} {tokens} {token}: {error}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -259,7 +259,12 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
-    unsafe fn q8_tile<const ROWS: usize>(blocks: usize, a: Q8Rows, b: Q8Panel, c: &mut [[f32; NR]]) {
+    unsafe fn q8_tile<const ROWS: usize>(
+        blocks: usize,
+        a: Q8Rows,
+        b: Q8Panel,
+        c: &mut [[f32; NR]],
+    ) {
         const STEPS: usize = BLOCK / 4;
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         unsafe {

@@ -248,7 +248,9 @@ impl Linear {
                 End::Gate(activation) => {
                     let (bent, gates) = sums.split_at_mut(NR / 2);
                     activate(activation, bent);
-                    bent.iter_mut().zip(gates).for_each(|(sum, gate)| *sum *= *gate);
+                    bent.iter_mut()
+                        .zip(gates)
+                        .for_each(|(sum, gate)| *sum *= *gate);
                 }
             }
             y.copy_from_slice(&sums[..width]);
@@ -326,7 +328,9 @@ impl Panels<'_> {
                 for half in columns.chunks_exact(NR / 2) {
                     lines.push(Line(std::array::from_fn(|column| {
                         let bits = |depth| {
-                            u32::from(to_bf16(half[column].get(depth).copied().unwrap_or_default()))
+                            u32::from(to_bf16(
+                                half[column].get(depth).copied().unwrap_or_default(),
+                            ))
                         };
                         bits(2 * pair) | bits(2 * pair + 1) << 16
                     })));
@@ -385,7 +389,10 @@ impl Operand {
         self.words.clear();
         let rows = (x.len() / inputs).next_multiple_of(16);
         self.words.resize(rows * depth, 0);
-        for (row, words) in x.chunks_exact(inputs).zip(self.words.chunks_exact_mut(depth)) {
+        for (row, words) in x
+            .chunks_exact(inputs)
+            .zip(self.words.chunks_exact_mut(depth))
+        {
             let (pairs, rest) = row.as_chunks::<2>();
             for (word, [low, high]) in words.iter_mut().zip(pairs) {
                 *word = u32::from(to_bf16(*low)) | u32::from(to_bf16(*high)) << 16;
@@ -426,6 +433,115 @@ impl Operand {
                     *word = a | b << 8 | c << 16 | d << 24;
                 }
                 self.words.extend_from_slice(&words);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers in [-1, 1) without a pattern.
+    fn noise(seed: u32, count: usize) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// The same in the plainest way, before what [`End`] asks for.
+    fn plain(x: &[f32], dense: &Dense, inputs: usize) -> Vec<Vec<f64>> {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum()
+        };
+        x.chunks(inputs)
+            .map(|x| {
+                let rows = dense.weight.chunks(inputs).enumerate();
+                rows.map(|(row, w)| {
+                    dot(x, w) + dense.bias.as_ref().map_or(0.0, |b| f64::from(b[row]))
+                })
+                .collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn products_are_right_in_every_precision_shape_and_instruction_set() {
+        let shapes = [
+            (1, 8, 1),
+            (13, 48, 33),
+            (100, 80, 96),
+            (49, 2080, 40),
+            (33, 70, 64),
+        ];
+        for machine in Machine::all() {
+            for (precision, tolerance) in [
+                (Precision::F32, 1e-5),
+                (Precision::Bf16, 1e-2),
+                (Precision::Q8, 2e-2),
+            ] {
+                if !machine.has(precision) {
+                    continue;
+                }
+                for (rows, inputs, outputs) in shapes {
+                    let dense = Dense {
+                        weight: noise(1, outputs * inputs),
+                        outputs,
+                        bias: (outputs > 1).then(|| noise(2, outputs)),
+                    };
+                    let x = noise(3, rows * inputs);
+                    let expected = plain(&x, &dense, inputs);
+                    for end in [End::Write, End::Add, End::Bend(Activation::Relu)] {
+                        let linear = Linear::new(&dense, end, precision, machine);
+                        let mut y = vec![0.5; rows * outputs];
+                        linear.run(&x, &mut y, &mut Operand::default());
+                        let mut together = vec![0.5; rows * outputs];
+                        linear.run_on_all(&x, &mut together);
+                        assert_eq!(y, together);
+                        let limit = tolerance * (inputs as f64).sqrt();
+                        for (y, expected) in y.iter().zip(expected.iter().flatten()) {
+                            let expected = match end {
+                                End::Add => 0.5 + expected,
+                                End::Bend(_) => expected.max(0.0),
+                                _ => *expected,
+                            };
+                            let error = (f64::from(*y) - expected).abs();
+                            assert!(error < limit, "{precision:?} {end:?} {inputs}: {error}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gate_multiplies_the_halves() {
+        let (rows, inputs, outputs) = (5, 24, 2 * 37);
+        let dense = Dense {
+            weight: noise(4, outputs * inputs),
+            outputs,
+            bias: None,
+        };
+        let x = noise(5, rows * inputs);
+        let linear = Linear::new(
+            &dense,
+            End::Gate(Activation::Relu),
+            Precision::F32,
+            Machine::detect(),
+        );
+        assert_eq!(linear.outputs(), 37);
+        let mut y = vec![f32::NAN; rows * 37];
+        linear.run(&x, &mut y, &mut Operand::default());
+        for (y, sums) in y.chunks(37).zip(plain(&x, &dense, inputs)) {
+            for (column, y) in y.iter().enumerate() {
+                let expected = sums[column].max(0.0) * sums[37 + column];
+                assert!((f64::from(*y) - expected).abs() < 1e-5);
             }
         }
     }

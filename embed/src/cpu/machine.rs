@@ -82,6 +82,33 @@ impl Machine {
         machine
     }
 
+    /// Returns what processors of this kind have, from the least to this one: all of it runs here.
+    #[cfg(test)]
+    pub(super) fn all() -> Vec<Self> {
+        let own = Self::detect();
+        let mut all = vec![Self {
+            vectors: Vectors::Baseline,
+            f32: kernel::f32_plain,
+            bf16: false,
+            vnni: false,
+            tiles: false,
+        }];
+        #[cfg(target_arch = "x86_64")]
+        if own.vectors == Vectors::Avx512 {
+            all.push(Self {
+                vectors: Vectors::Avx2,
+                f32: kernel::f32_avx2,
+                ..all[0]
+            });
+            all.push(Self {
+                tiles: false,
+                ..own
+            });
+        }
+        all.push(own);
+        all
+    }
+
     /// Runs plain code compiled for this processor's vector instructions: what is inlined into `f`,
     /// and only that.
     #[inline(always)]

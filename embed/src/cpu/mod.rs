@@ -19,9 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::encoder::spec::{
-    Architecture, Ends, LayerWeights, NormWeights, Order, QueryKeyNorm,
-};
+use crate::encoder::spec::{Architecture, Ends, LayerWeights, NormWeights, Order, QueryKeyNorm};
+use crate::encoder::{Batch, Checkpoint, Engine, Pooling};
 use attention::Shape;
 use linear::{End, Linear, Operand};
 pub(crate) use machine::{Machine, Precision};
@@ -49,6 +48,7 @@ struct Layer {
     query_key_norms: Option<(NormWeights, NormWeights)>,
     out: Linear,
     attention_norm: Option<NormWeights>,
+    second_attention_norm: Option<NormWeights>,
     up: Linear,
     down: Linear,
     feed_forward_norm: NormWeights,
@@ -61,7 +61,8 @@ struct Layer {
 struct Workspace {
     /// `[tokens, hidden]`: what runs through all layers.
     states: Vec<f32>,
-    /// `[tokens, hidden]`: the same normalised, with [`Order::Pre`].
+    /// `[tokens, hidden]`: the same normalised, with [`Order::Pre`]; as they were before the
+    /// attention part, with a second norm after it.
     normed: Vec<f32>,
     /// `[tokens, (heads + 2 kv_heads) head_dim]`.
     qkv: Vec<f32>,
@@ -82,20 +83,19 @@ struct Part<'a> {
 }
 
 impl CpuEngine {
-    /// Packs the weights of an encoder, a layer at a time.
+    /// Packs the weights of an encoder, a layer at a time, for products that `machine` has.
     ///
     /// # Errors
-    /// Those of `layers`.
-    pub(crate) fn new(
-        architecture: Architecture,
-        ends: Ends,
-        layers: impl Iterator<Item = Result<LayerWeights, Error>>,
+    /// Those of [`Checkpoint::layer`].
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
         precision: Precision,
+        machine: Machine,
     ) -> Result<Self, Error> {
-        let machine = Machine::detect();
+        let architecture = checkpoint.architecture().clone();
         let mut rotaries: Vec<Arc<Rotary>> = Vec::new();
-        let mut packed = Vec::with_capacity(architecture.layers.len());
-        for (shape, weights) in architecture.layers.iter().zip(layers) {
+        let mut layers = Vec::with_capacity(architecture.layers.len());
+        for (index, shape) in architecture.layers.iter().enumerate() {
             let rotary = shape.rotary.as_ref().map(|frequencies| {
                 let known = rotaries.iter().find(|known| known.is_of(frequencies));
                 known.cloned().unwrap_or_else(|| {
@@ -104,62 +104,36 @@ impl CpuEngine {
                     new
                 })
             });
-            packed.push(Layer::new(
+            layers.push(Layer::new(
                 &architecture,
-                weights?,
+                checkpoint.layer(index)?,
                 Packing { precision, machine },
                 (shape.window, rotary),
             ));
         }
         Ok(Self {
+            ends: checkpoint.ends()?,
             architecture,
-            ends,
-            layers: packed,
+            layers,
             machine,
             idle: Mutex::default(),
         })
     }
 
-    /// Runs texts of ids and makes of each text's last states, `[tokens, hidden]`, what `pool`
-    /// does; results have the order of the texts.
-    ///
-    /// A text's states do not depend on the texts that it runs with.
-    pub(crate) fn run<T: Send>(
-        &self,
-        texts: &[&[u32]],
-        pool: impl Fn(&[f32]) -> T + Sync,
-    ) -> Vec<T> {
-        let parts = parts(texts);
-        let is_shared = parts.len() < rayon::current_num_threads();
-        let run = |texts: &[&[u32]]| {
-            let tokens = texts.iter().map(|text| text.len()).sum();
-            let part = Part {
-                texts,
-                tokens,
-                is_shared,
-            };
-            let mut workspace = self.lock_idle().pop().unwrap_or_default();
-            self.run_part(&part, &mut workspace);
-            let hidden = self.architecture.hidden;
-            let mut rest = workspace.states.as_slice();
-            let results: Vec<T> = texts
-                .iter()
-                .map(|text| {
-                    let (states, later) = rest.split_at(text.len() * hidden);
-                    rest = later;
-                    pool(states)
-                })
-                .collect();
-            self.lock_idle().push(workspace);
-            results
+    /// Runs a part and pools the states of each of its texts.
+    fn pooled(&self, part: &Part<'_>, pooling: Pooling) -> Vec<Vec<f32>> {
+        let mut work = self.lock_idle().pop().unwrap_or_default();
+        self.run_part(part, &mut work);
+        let hidden = self.architecture.hidden;
+        let mut rest = work.states.as_slice();
+        let pool = |text: &&[u32]| {
+            let (states, later) = rest.split_at(text.len() * hidden);
+            rest = later;
+            pooling.pool(states, hidden)
         };
-        let results: Vec<Vec<T>> = if is_shared {
-            parts.into_iter().map(run).collect()
-        } else {
-            // One at a time to whoever is free: parts differ in their work.
-            parts.into_par_iter().with_max_len(1).map(run).collect()
-        };
-        results.into_iter().flatten().collect()
+        let vectors = part.texts.iter().map(pool).collect();
+        self.lock_idle().push(work);
+        vectors
     }
 
     fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
@@ -197,7 +171,12 @@ impl CpuEngine {
                 state.iter_mut().zip(segment).for_each(|(x, y)| *x += y);
             }
             if let Some(norm) = &self.ends.norm {
-                normalize(state, self.architecture.norm, self.architecture.epsilon, norm);
+                normalize(
+                    state,
+                    self.architecture.norm,
+                    self.architecture.epsilon,
+                    norm,
+                );
             }
         }
     }
@@ -223,16 +202,36 @@ impl CpuEngine {
         let width = shape.heads * shape.dim;
         resize(&mut work.heads, part.tokens * width);
         self.attend(part, &shape, work);
+        if layer.second_attention_norm.is_some() {
+            work.normed.clone_from(&work.states);
+        }
         part.product(&layer.out, &work.heads, &mut work.states, &mut work.operand);
         self.after(layer.attention_norm.as_ref(), work);
+        if let Some(norm) = &layer.second_attention_norm {
+            let before = work.normed.iter();
+            work.states
+                .iter_mut()
+                .zip(before)
+                .for_each(|(x, y)| *x += y);
+            self.after(Some(norm), work);
+        }
     }
 
     fn feed_forward(&self, layer: &Layer, part: &Part<'_>, work: &mut Workspace) {
         let is_normed = self.before(Some(&layer.feed_forward_norm), work);
         resize(&mut work.inner, part.tokens * layer.up.outputs());
-        let states = if is_normed { &work.normed } else { &work.states };
+        let states = if is_normed {
+            &work.normed
+        } else {
+            &work.states
+        };
         part.product(&layer.up, states, &mut work.inner, &mut work.operand);
-        part.product(&layer.down, &work.inner, &mut work.states, &mut work.operand);
+        part.product(
+            &layer.down,
+            &work.inner,
+            &mut work.states,
+            &mut work.operand,
+        );
         self.after(Some(&layer.feed_forward_norm), work);
     }
 
@@ -277,7 +276,10 @@ impl CpuEngine {
             return;
         }
         let longest = part.texts.iter().map(|text| text.len()).max();
-        let angles = layer.rotary.as_ref().map(|rotary| rotary.angles(longest.unwrap_or(0)));
+        let angles = layer
+            .rotary
+            .as_ref()
+            .map(|rotary| rotary.angles(longest.unwrap_or(0)));
         let Architecture { norm, epsilon, .. } = self.architecture;
         let positions = part.texts.iter().flat_map(|text| 0..text.len());
         for (position, row) in positions.zip(qkv.chunks_exact_mut(shape.stride())) {
@@ -326,7 +328,30 @@ impl CpuEngine {
     }
 }
 
-impl Part<'_> {
+impl Engine for CpuEngine {
+    fn run(&self, batch: &Batch<'_>, pooling: Pooling) -> Result<Vec<Vec<f32>>, Error> {
+        let parts = parts(batch);
+        let is_shared = parts.len() < rayon::current_num_threads();
+        let run = |texts| self.pooled(&Part::new(texts, is_shared), pooling);
+        let vectors: Vec<Vec<Vec<f32>>> = if is_shared {
+            parts.into_iter().map(run).collect()
+        } else {
+            // One at a time to whoever is free: parts differ in their work.
+            parts.into_par_iter().with_max_len(1).map(run).collect()
+        };
+        Ok(vectors.into_iter().flatten().collect())
+    }
+}
+
+impl<'a> Part<'a> {
+    fn new(texts: &'a [&'a [u32]], is_shared: bool) -> Self {
+        Self {
+            texts,
+            tokens: texts.iter().map(|text| text.len()).sum(),
+            is_shared,
+        }
+    }
+
     fn product(&self, linear: &Linear, x: &[f32], y: &mut [f32], operand: &mut Operand) {
         if self.is_shared {
             linear.run_on_all(x, y);
@@ -384,6 +409,7 @@ impl Layer {
             query_key_norms: weights.query_key_norms,
             out: pack(&weights.out, End::Add),
             attention_norm: weights.attention_norm,
+            second_attention_norm: weights.second_attention_norm,
             up: pack(&weights.up, bend),
             down: pack(&weights.down, End::Add),
             feed_forward_norm: weights.feed_forward_norm,

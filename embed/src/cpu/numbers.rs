@@ -117,7 +117,8 @@ pub(super) fn max(numbers: &[f32]) -> f32 {
         }
     }
     let most = |most: f32, x: &f32| if *x > most { *x } else { most };
-    rest.iter().fold(lanes.iter().fold(f32::NEG_INFINITY, most), most)
+    rest.iter()
+        .fold(lanes.iter().fold(f32::NEG_INFINITY, most), most)
 }
 
 /// Normalises one vector in place.

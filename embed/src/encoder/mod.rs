@@ -8,7 +8,7 @@ mod checkpoint;
 mod config;
 mod families;
 mod pooling;
-mod spec;
+pub(crate) mod spec;
 mod tensors;
 
 use std::path::Path;
@@ -19,15 +19,16 @@ use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 
 pub use pooling::Pooling;
 
+pub(crate) use checkpoint::Checkpoint;
 pub(crate) use config::Config;
 pub(crate) use pooling::{Head, Projection};
 pub(crate) use tensors::{Digest, Tensors};
 
+use crate::cpu::{CpuEngine, Machine};
 use crate::folder::Recipe;
 use crate::tokens::Encoder;
-use crate::{Embedder, Error, ModelSpec};
+use crate::{DeviceName, Embedder, Error, ModelSpec};
 use candle::CandleEngine;
-use checkpoint::Checkpoint;
 
 /// Tokens of one batch, padding included.
 const BATCH_TOKENS: usize = 4096;
@@ -35,8 +36,10 @@ const BATCH_TOKENS: usize = 4096;
 /// What computes an encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineName {
-    /// candle's tensors, on the processor or a card.
+    /// Our own kernels on the processor, candle's on a card.
     #[default]
+    Native,
+    /// candle's tensors wherever it runs.
     Candle,
 }
 
@@ -90,8 +93,15 @@ impl EncoderModel {
             checkpoint.ends()?.tokens.rows(),
             &recipe.encoder,
         )?;
-        let engine: Box<dyn Engine> = match spec.engine {
-            EngineName::Candle => Box::new(CandleEngine::load(&checkpoint, device)?),
+        let machine = Machine::detect();
+        let config = Config::read(&recipe.encoder.join("config.json"))?;
+        let own = config.text("dtype").or(config.text("torch_dtype"));
+        let precision = spec.precision.choose(own, &machine)?;
+        let engine: Box<dyn Engine> = match (spec.engine, spec.device) {
+            (EngineName::Native, DeviceName::Cpu) => {
+                Box::new(CpuEngine::load(&checkpoint, precision, machine)?)
+            }
+            _ => Box::new(CandleEngine::load(&checkpoint, device)?),
         };
         Ok(Self {
             tokens: Encoder::new(tokenizer, Some(max_tokens))?,
@@ -101,7 +111,7 @@ impl EncoderModel {
                 id: id.to_owned(),
                 sha256: digest.finish()?,
                 dim: recipe.head.dim(hidden),
-                dtype: "f32".to_owned(),
+                dtype: precision.name().to_owned(),
                 pooling: recipe.pooling.name().to_owned(),
                 normalized: recipe.head.normalize,
                 max_tokens: Some(max_tokens),
