@@ -7,7 +7,9 @@ mod bert;
 mod device;
 mod error;
 mod fixed;
+mod http;
 mod hub;
+mod models;
 mod stage;
 mod tokens;
 mod wordpiece;
@@ -22,21 +24,30 @@ pub use hub::HubEnv;
 
 use bert::{BertEncoder, BertOptions};
 use fixed::StaticModel;
+use hub::Found;
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
 ///
 /// Adds the column `vector` and names the model in the schema's metadata. Rows keep their order,
 /// other columns and metadata pass through untouched.
 #[derive(Debug, clap::Parser)]
-#[command(name = "cs-embed", version)]
+#[command(name = "cs-embed", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// The model: `builtin`, a folder, or a name in the hub's cache
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// The model: `builtin`, a folder, or ORG/NAME on the hub
     ///
     /// A folder has config.json, tokenizer.json and model.safetensors of a BERT encoder, such as
     /// --model ~/models/all-MiniLM-L6-v2. A name such as sentence-transformers/all-MiniLM-L6-v2 is
-    /// looked up where HF_HUB_CACHE or HF_HOME say; nothing is downloaded.
+    /// looked up in the hub's cache, where HF_HUB_CACHE or HF_HOME say, and downloaded to it if it
+    /// is not there; HF_HUB_OFFLINE=1 forbids that.
     #[arg(long, short, default_value = fixed::ID, value_name = "PATH_OR_ID")]
     model: String,
+
+    /// The branch, tag or commit of a model of the hub (default: main)
+    #[arg(long, value_name = "REV", requires = "model")]
+    revision: Option<String>,
 
     /// Where an encoder runs: cpu, cuda or cuda:N (the built-in model always runs on the CPU)
     #[arg(long, default_value_t, value_name = "DEVICE")]
@@ -60,6 +71,13 @@ pub struct Args {
 
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// What the tool does beside its work.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Tell which models there are and where, or download one
+    Models(models::Args),
 }
 
 impl AsRef<LogArgs> for Args {
@@ -86,33 +104,32 @@ pub trait Embedder: Send + Sync {
 /// Which model is wanted, and how it is to run.
 #[derive(Clone, Debug, Default)]
 pub struct ModelSpec {
-    /// `builtin`, a folder, or a name in the hub's cache.
+    /// `builtin`, a folder, or a name on the hub: `ORG/NAME` or `ORG/NAME@REVISION`.
     pub id: String,
+    /// The branch, tag or commit of a model on the hub, where the name has none.
+    pub revision: Option<String>,
     /// Where an encoder runs.
     pub device: DeviceName,
     /// Tokens after which a text is cut, instead of the model's own limit.
     pub max_tokens: Option<usize>,
-    /// Where the hub's cache is.
+    /// Where the hub and its cache are.
     pub hub: HubEnv,
 }
 
-/// Opens a model.
+/// Opens a model, downloading it if it is one of the hub that is not in the cache.
 ///
 /// # Errors
-/// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::File`] or
-/// [`Error::Model`] if the model cannot be.
+/// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::Hub`],
+/// [`Error::File`] or [`Error::Model`] if the model cannot be.
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
     let device = spec.device.open()?;
     if spec.id == fixed::ID {
-        return Ok(Box::new(StaticModel::load()?));
+        return match spec.revision {
+            None => Ok(Box::new(StaticModel::load()?)),
+            Some(_) => Err(Error::hub(fixed::ID, "has no --revision")),
+        };
     }
-    let folder = spec.hub.find(&spec.id)?;
-    // A path is stored as it stands in the file system: a question may be asked from elsewhere.
-    let id = if std::path::Path::new(&spec.id).is_dir() {
-        folder.display().to_string()
-    } else {
-        spec.id.clone()
-    };
+    let Found { id, folder } = spec.hub.locate(&spec.id, spec.revision.as_deref())?;
     let options = BertOptions {
         max_tokens: spec.max_tokens,
     };
@@ -146,6 +163,9 @@ pub fn open_for(model: &Model, hub: HubEnv) -> Result<Box<dyn Embedder>, Error> 
 /// # Errors
 /// As [`Error`] says; a stream that could not be embedded whole is not sealed.
 pub fn run(args: Args) -> Result<Outcome, Error> {
+    if let Some(Command::Models(args)) = args.command {
+        return models::run(&args, &HubEnv::read());
+    }
     let device = if args.cuda {
         DeviceName::Cuda(0)
     } else {
@@ -153,6 +173,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     };
     let spec = ModelSpec {
         id: args.model,
+        revision: args.revision,
         device,
         max_tokens: args.max_tokens.map(|tokens| tokens as usize),
         hub: HubEnv::read(),
