@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cs_tests::Home;
-use cs_tests::hub::{COMMIT, Fault, Hub, MODEL, Request, etag, tiny_bert};
+use cs_tests::hub::{COMMIT, Fault, Hub, MODEL, OLD, Request, etag};
+use cs_tests::{Home, tiny_bert};
 
 const WEIGHTS: &str = "model.safetensors";
 const CACHE: &str = ".cache/huggingface/hub/models--team--tiny";
@@ -14,7 +14,7 @@ fn home() -> (Home, Hub) {
     let home = Home::new();
     home.write("repo/a.rs", "fn first() {}\n\nfn second() {}\n");
     home.sh("cs-parse repo > chunks.arrows").status(0);
-    (home, Hub::start(tiny_bert()))
+    (home, Hub::start(tiny_bert::files()))
 }
 
 fn embed(hub: &Hub) -> String {
@@ -53,7 +53,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_model_is_downloaded_laid_out_as_python_does_and_embeds() {
     let (home, hub) = home();
-    let files = tiny_bert();
+    let files = tiny_bert::files();
     let first = home
         .sh(&embed(&hub))
         .status(0)
@@ -138,7 +138,7 @@ fn a_later_run_goes_on_as_well_and_a_server_may_ignore_it() {
         (Some(Fault::Cut(5)), 2),
     ] {
         let (home, hub) = home();
-        let weights = &tiny_bert()[WEIGHTS];
+        let weights = &tiny_bert::files()[WEIGHTS];
         let partial = format!("{CACHE}/blobs/{}.incomplete", etag(weights));
         home.write(&partial, &weights[..70_000]);
         if let Some(fault) = fault {
@@ -156,7 +156,7 @@ fn a_later_run_goes_on_as_well_and_a_server_may_ignore_it() {
 #[test]
 fn a_partial_file_that_is_too_long_is_begun_again() {
     let (home, hub) = home();
-    let weights = &tiny_bert()[WEIGHTS];
+    let weights = &tiny_bert::files()[WEIGHTS];
     let partial = format!("{CACHE}/blobs/{}.incomplete", etag(weights));
     home.write(&partial, vec![0; weights.len() + 1]);
     home.sh(&embed(&hub)).status(0);
@@ -175,7 +175,10 @@ fn wrong_bytes_are_thrown_away() {
             .says("have the hash");
         assert!(!cache(&home).join("refs/main").exists());
         let blobs = names(&cache(&home).join("blobs"));
-        assert!(!blobs.contains(&etag(&tiny_bert()[file])), "{blobs:?}");
+        assert!(
+            !blobs.contains(&etag(&tiny_bert::files()[file])),
+            "{blobs:?}"
+        );
         assert!(!blobs.iter().any(|name| name.ends_with(".incomplete")));
         home.sh(&embed(&hub)).status(0);
     }
@@ -184,7 +187,7 @@ fn wrong_bytes_are_thrown_away() {
 #[test]
 fn a_model_in_part_is_made_whole() {
     let (home, hub) = home();
-    let config = &tiny_bert()["config.json"];
+    let config = &tiny_bert::files()["config.json"];
     home.write(&format!("{CACHE}/refs/main"), COMMIT);
     home.write(&format!("{CACHE}/snapshots/{COMMIT}/config.json"), config);
     home.sh(&format!("cs-embed --model {MODEL} < chunks.arrows"))
@@ -195,6 +198,60 @@ fn a_model_in_part_is_made_whole() {
     let asked = |file: &str| requests.iter().filter(|r| r.path.ends_with(file)).count();
     assert_eq!(asked(&format!("{COMMIT}/config.json")), 0);
     assert_eq!(asked(&format!("{COMMIT}/tokenizer.json")), 2);
+}
+
+#[test]
+fn weights_in_several_files_all_come() {
+    let (home, hub) = home();
+    hub.remove(WEIGHTS);
+    hub.put(
+        "model.safetensors.index.json",
+        r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#,
+    );
+    hub.put("model-1.safetensors", vec![1; 5000]);
+    let download = format!("{} cs-embed models --download {MODEL}", hub.env());
+    home.sh(&download)
+        .status(2)
+        .says("has no model-2.safetensors, only");
+    hub.put("model-2.safetensors", vec![2; 50]);
+    hub.put("model-3.safetensors", vec![3; 50]);
+    home.sh(&download).status(0);
+    let listed = names(&cache(&home).join("snapshots").join(COMMIT));
+    let weights: Vec<_> = listed
+        .iter()
+        .filter(|name| name.starts_with("model"))
+        .collect();
+    let expected = [
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "model.safetensors.index.json",
+    ];
+    assert_eq!(weights, expected);
+}
+
+#[test]
+fn a_model_that_has_another_name_now_comes_under_the_old_one() {
+    let (home, hub) = home();
+    let env = hub.env();
+    home.sh(&format!(
+        "{env} export HF_TOKEN=x; cs-embed --model {OLD} < chunks.arrows > v.arrows"
+    ))
+    .status(0);
+    assert!(
+        home.path()
+            .join(CACHE.replace("tiny", "old"))
+            .join("refs/main")
+            .is_file()
+    );
+    let here = hub.requests();
+    let told = here
+        .iter()
+        .filter(|request| request.authorization.is_some())
+        .count();
+    assert_eq!(
+        told,
+        here.iter().filter(|request| !request.elsewhere).count()
+    );
 }
 
 #[test]
@@ -283,6 +340,12 @@ fn a_busy_hub_is_asked_again_when_it_says() {
     hub.fault("api", Fault::Status(400, None));
     fs::remove_dir_all(cache(&home)).expect("the cache");
     home.sh(&embed(&hub)).status(2).says("HTTP status 400");
+    // A refusal of the second server says nothing about tokens.
+    hub.fault(WEIGHTS, Fault::Status(403, None));
+    home.sh(&embed(&hub))
+        .status(2)
+        .says("could not be downloaded")
+        .says("model.safetensors: HTTP status 403");
 }
 
 #[test]
@@ -298,7 +361,7 @@ fn tls_takes_the_roots_of_the_machine_and_no_others() {
         return;
     }
     made.status(0);
-    let hub = Hub::start_tls(tiny_bert(), home.path());
+    let hub = Hub::start_tls(tiny_bert::files(), home.path());
     let env = hub.env();
     assert!(hub.endpoint.starts_with("https://"));
     hub.fault(WEIGHTS, Fault::Cut(100_000));

@@ -235,9 +235,9 @@ impl Client {
                 .and_then(|request| self.agent.run(request))
                 .map_err(|error| transport(&url, error))?;
             let headers = response.headers();
-            if until.is_some_and(|name| headers.contains_key(name))
-                && !response.status().is_client_error()
-            {
+            let code = response.status();
+            let is_answer = code.is_success() || code.is_redirection();
+            if is_answer && until.is_some_and(|name| headers.contains_key(name)) {
                 return Ok(response);
             }
             if let (true, Some(location)) = (
@@ -245,7 +245,7 @@ impl Client {
                 text(headers, "location"),
             ) {
                 url = absolute(&url, location);
-            } else if response.status().is_success() {
+            } else if code.is_success() {
                 return Ok(response);
             } else {
                 return Err(status(url, &response));

@@ -127,7 +127,10 @@ impl<'a> Hub<'a> {
         let Name { repo, revision } = self.name;
         let endpoint = self.endpoint;
         let (status, code) = match &failure {
-            Failure::Status { status, code, .. } => (*status, code.as_deref().unwrap_or_default()),
+            // Where large files lie nobody knows of tokens or of models.
+            Failure::Status {
+                url, status, code, ..
+            } if url.starts_with(endpoint) => (*status, code.as_deref().unwrap_or_default()),
             _ => (0, ""),
         };
         // The hub says 401 for a name that it does not have to those whom it does not know.
@@ -147,7 +150,7 @@ impl<'a> Hub<'a> {
                     "look at the token in HF_TOKEN or its file, and accept the model's terms at {endpoint}/{repo}"
                 ),
             ),
-            (404, _) => (
+            (404, _) if code != "EntryNotFound" => (
                 format!("the hub at {endpoint} has no such model"),
                 "names are ORG/NAME, upper and lower case told apart".to_owned(),
             ),

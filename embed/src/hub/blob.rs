@@ -1,7 +1,7 @@
 //! The bytes of one file: taken up where they were cut, checked, and only then put in place.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use cs_common::progress::Transfer;
@@ -115,26 +115,17 @@ fn append(
     }
     let mut body = response.into_body().into_reader();
     let mut piece = vec![0; PIECE];
-    loop {
-        let cut = |error: std::io::Error| Broken::Net(http::transport(&remote.url, error.into()));
-        let read = body.read(&mut piece).map_err(cut)?;
+    while have < remote.size {
+        let read = body.read(&mut piece);
+        let read = read.map_err(|error| Broken::Net(http::transport(&remote.url, error.into())))?;
         if read == 0 {
-            break;
-        }
-        have += read as u64;
-        if have > remote.size {
-            file.set_len(0).map_err(disk)?;
-            let cause = format!("more than the {} bytes that were told", remote.size);
-            let url = remote.url.clone();
-            return Err(Broken::Net(Failure::Answer { url, cause }));
+            // The end of a body without a length looks like a proper one.
+            let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(Broken::Net(http::transport(&remote.url, cut.into())));
         }
         file.write_all(&piece[..read]).map_err(disk)?;
-        show(have);
-    }
-    if have < remote.size {
-        // The end of a body without a length looks like a proper one.
-        let cut = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-        return Err(Broken::Net(http::transport(&remote.url, cut.into())));
+        have += read as u64;
+        show(have.min(remote.size));
     }
     file.sync_data().map_err(disk)
 }
@@ -149,7 +140,7 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn hash(path: &Path, remote: &Remote) -> std::io::Result<String> {
+fn hash(path: &Path, remote: &Remote) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::new(remote);
     let mut piece = vec![0; PIECE];
