@@ -54,7 +54,7 @@ pub struct Totals {
 /// The model that made a stream's vectors: all that embeds a question the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
-    /// What names the model: `builtin`, a path, or a hub id.
+    /// What names the model: `builtin`, a path, or `ORG/NAME` of the hub, with `@REVISION` if not main.
     pub id: String,
     /// SHA-256 of the model's weights, 64 hex digits.
     pub sha256: String,

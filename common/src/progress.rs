@@ -1,4 +1,4 @@
-//! The progress display: one bar on standard error, by the last stage of a pipeline only.
+//! The progress displays: one bar on standard error, of a stream or of a download.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
@@ -34,12 +34,7 @@ impl Progress {
             Some(_) => "{elapsed_precise} {bar:30} {pos}/{len} files, {msg}, {eta} left",
             None => "{elapsed_precise} {spinner} {pos} files, {msg}",
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        if let Ok(mut shown) = SHOWN.lock() {
-            *shown = Some(bar.clone());
-        }
+        show(&bar, template);
         Self { bar }
     }
 
@@ -52,10 +47,69 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-        if let Ok(mut shown) = SHOWN.lock() {
-            *shown = None;
+        hide(&self.bar);
+    }
+}
+
+/// A display of how many bytes of a download are done.
+///
+/// It draws wherever standard error is a terminal, in a pipe too: a stage downloads before its
+/// stream begins, and so before any other stage has something to draw.
+#[derive(Debug)]
+pub struct Transfer {
+    bar: ProgressBar,
+}
+
+impl Transfer {
+    /// Starts a display for a download of `bytes` bytes.
+    pub fn start(bytes: u64) -> Self {
+        let bar = ProgressBar::new(bytes);
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
         }
+        let template = "{elapsed_precise} {bar:30} {bytes}/{total_bytes}, {eta} left";
+        show(&bar, template);
+        Self { bar }
+    }
+
+    /// Returns what is never drawn.
+    pub fn hidden() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+        }
+    }
+
+    /// Returns how many bytes are shown as done.
+    pub fn position(&self) -> u64 {
+        self.bar.position()
+    }
+
+    /// Shows that `bytes` bytes are done.
+    pub fn set(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        hide(&self.bar);
+    }
+}
+
+/// Puts a bar on the screen.
+fn show(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    if let Ok(mut shown) = SHOWN.lock() {
+        *shown = Some(bar.clone());
+    }
+}
+
+fn hide(bar: &ProgressBar) {
+    bar.finish_and_clear();
+    if let Ok(mut shown) = SHOWN.lock() {
+        *shown = None;
     }
 }
 

@@ -33,12 +33,28 @@ pub enum Error {
     },
 
     /// A name is neither a folder nor in the hub's cache.
-    #[error("model {id}: not a folder, and not in the cache at {}", cache.display())]
+    #[error("model {id}: not a folder, and not in the cache at {}{note}", cache.display())]
     NotFound {
         /// The name as given.
         id: String,
         /// The cache's folder.
         cache: PathBuf,
+        /// What more there is to say, with the comma before it; empty if nothing.
+        note: String,
+    },
+
+    /// The hub did not give a model.
+    #[error("model {id}: {cause}")]
+    Hub {
+        /// The model's name.
+        id: String,
+        /// What it came to.
+        cause: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+        /// The answer, or what failed in the network.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 
     /// The model at hand is not the one that made the vectors.
@@ -87,6 +103,15 @@ impl Error {
         |source| Self::File { path, source }
     }
 
+    pub(crate) fn hub(id: impl ToString, cause: impl ToString) -> Self {
+        Self::Hub {
+            id: id.to_string(),
+            cause: cause.to_string(),
+            hint: None,
+            source: None,
+        }
+    }
+
     pub(crate) fn model(path: &Path, cause: impl ToString) -> Self {
         Self::Model {
             path: path.to_owned(),
@@ -100,8 +125,9 @@ impl ToolError for Error {
         let hint = match self {
             Self::Stream(error) => return error.hint(),
             Self::Device { hint, .. } => hint,
+            Self::Hub { hint, .. } => return hint.clone(),
             Self::NotFound { .. } => {
-                "name a folder with config.json, tokenizer.json and model.safetensors, or leave --model out for the built-in model"
+                "name a folder with config.json, tokenizer.json and model.safetensors, or ORG/NAME of the hub, or leave --model out for the built-in model"
             }
             Self::Changed { .. } => {
                 "bring the model that made the store, or index again into another store"

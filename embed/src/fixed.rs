@@ -19,6 +19,11 @@ pub(crate) const ID: &str = "builtin";
 static WEIGHTS: &[u8] = include_bytes!("../model/model.safetensors");
 static TOKENIZER: &[u8] = include_bytes!("../model/tokenizer.json");
 
+/// Returns the bytes of the model's files.
+pub(crate) fn size() -> u64 {
+    (WEIGHTS.len() + TOKENIZER.len()) as u64
+}
+
 /// The built-in static model.
 pub(crate) struct StaticModel {
     encoder: Encoder,

@@ -9,7 +9,9 @@ mod encoder;
 mod error;
 mod fixed;
 mod folder;
+mod http;
 mod hub;
+mod models;
 mod precision;
 mod stage;
 mod tokens;
@@ -30,22 +32,31 @@ pub use precision::{Dtype, PrecisionArgs, Quantize};
 
 use encoder::EncoderModel;
 use fixed::StaticModel;
+use hub::Found;
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
 ///
 /// Adds the column `vector` and names the model in the schema's metadata. Rows keep their order,
 /// other columns and metadata pass through untouched.
 #[derive(Debug, clap::Parser)]
-#[command(name = "cs-embed", version)]
+#[command(name = "cs-embed", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// The model: `builtin`, a folder, or a name in the hub's cache
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// The model: `builtin`, a folder, or ORG/NAME on the hub
     ///
     /// A folder has config.json, tokenizer.json and model.safetensors of an encoder (BERT,
     /// XLM-RoBERTa, NomicBERT, JinaBERT v2, ModernBERT, Qwen3), such as
     /// --model ~/models/all-MiniLM-L6-v2. A name such as sentence-transformers/all-MiniLM-L6-v2 is
-    /// looked up where HF_HUB_CACHE or HF_HOME say; nothing is downloaded.
+    /// looked up in the hub's cache, where HF_HUB_CACHE or HF_HOME say, and downloaded to it if it
+    /// is not there; HF_HUB_OFFLINE=1 forbids that.
     #[arg(long, short, default_value = fixed::ID, value_name = "PATH_OR_ID")]
     model: String,
+
+    /// The branch, tag or commit of a model of the hub (default: main)
+    #[arg(long, value_name = "REV", requires = "model")]
+    revision: Option<String>,
 
     /// Where an encoder runs: cpu, cuda or cuda:N (the built-in model always runs on the CPU)
     #[arg(long, default_value_t, value_name = "DEVICE")]
@@ -73,6 +84,13 @@ pub struct Args {
     log: LogArgs,
 }
 
+/// What the tool does beside its work.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Tell which models there are and where, or download one
+    Models(models::Args),
+}
+
 impl AsRef<LogArgs> for Args {
     fn as_ref(&self) -> &LogArgs {
         &self.log
@@ -97,8 +115,10 @@ pub trait Embedder: Send + Sync {
 /// Which model is wanted, and how it is to run.
 #[derive(Clone, Debug, Default)]
 pub struct ModelSpec {
-    /// `builtin`, a folder, or a name in the hub's cache.
+    /// `builtin`, a folder, or a name on the hub: `ORG/NAME` or `ORG/NAME@REVISION`.
     pub id: String,
+    /// The branch, tag or commit of a model on the hub, where the name has none.
+    pub revision: Option<String>,
     /// Where an encoder runs.
     pub device: DeviceName,
     /// What computes an encoder.
@@ -107,32 +127,29 @@ pub struct ModelSpec {
     pub recipe: RecipeArgs,
     /// The numbers in which an encoder computes.
     pub precision: PrecisionArgs,
-    /// Where the hub's cache is.
+    /// Where the hub and its cache are.
     pub hub: HubEnv,
 }
 
-/// Opens a model.
+/// Opens a model, downloading it if it is one of the hub that is not in the cache.
 ///
 /// # Errors
-/// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::File`] or
-/// [`Error::Model`] if the model cannot be.
+/// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::Hub`],
+/// [`Error::File`] or [`Error::Model`] if the model cannot be.
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
     if spec.id == fixed::ID {
         // What it cannot heed is refused, as for an encoder.
         spec.device.open()?;
-        if spec.recipe != RecipeArgs::default() {
-            let cause = "has no pooling, prefixes or limit of tokens to be chosen";
-            return Err(Error::model(Path::new("the built-in model"), cause));
-        }
-        return Ok(Box::new(StaticModel::load()?));
+        let cause = if spec.revision.is_some() {
+            "has no --revision"
+        } else if spec.recipe != RecipeArgs::default() {
+            "has no pooling, prefixes or limit of tokens to be chosen"
+        } else {
+            return Ok(Box::new(StaticModel::load()?));
+        };
+        return Err(Error::model(Path::new("the built-in model"), cause));
     }
-    let folder = spec.hub.find(&spec.id)?;
-    // A path is stored as it stands in the file system: a question may be asked from elsewhere.
-    let id = if Path::new(&spec.id).is_dir() {
-        folder.display().to_string()
-    } else {
-        spec.id.clone()
-    };
+    let Found { id, folder } = spec.hub.locate(&spec.id, spec.revision.as_deref())?;
     Ok(Box::new(EncoderModel::open(&id, &folder, spec)?))
 }
 
@@ -163,6 +180,9 @@ pub fn open_for(model: &Model, hub: HubEnv) -> Result<Box<dyn Embedder>, Error> 
 /// # Errors
 /// As [`Error`] says; a stream that could not be embedded whole is not sealed.
 pub fn run(args: Args) -> Result<Outcome, Error> {
+    if let Some(Command::Models(args)) = args.command {
+        return models::run(&args, &HubEnv::read());
+    }
     let device = if args.cuda {
         DeviceName::Cuda(0)
     } else {
@@ -170,6 +190,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     };
     let spec = ModelSpec {
         id: args.model,
+        revision: args.revision,
         device,
         recipe: args.recipe,
         precision: args.precision,

@@ -2,6 +2,9 @@
 //!
 //! A failing expectation prints the command, its status and both of its streams.
 
+pub mod hub;
+pub mod tiny_bert;
+
 use std::fmt;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -22,6 +25,30 @@ pub const PLAINLY: &str = r#"plainly() {
     fi
 }
 "#;
+
+/// Variables of the one who runs the tests that would change what they see.
+const FOREIGN: [&str; 20] = [
+    "CS_DB",
+    "XDG_CACHE_HOME",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "HF_ENDPOINT",
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "HUGGING_FACE_HUB_TOKEN",
+    "TRANSFORMERS_OFFLINE",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+];
 
 /// A folder of its own for one test, which is home and working directory of what it runs.
 #[derive(Debug)]
@@ -89,9 +116,12 @@ impl Home {
             .current_dir(self.path())
             .env("HOME", self.path())
             .env("PATH", format!("{}:{path}", bin.display()))
-            .env_remove("CS_DB")
-            .env_remove("XDG_CACHE_HOME")
+            // What a test does not say itself never reaches for the network.
+            .env("HF_HUB_OFFLINE", "1")
             .stdin(Stdio::null());
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
         let output = command.output().expect("bash");
         let status = output.status;
         Output {
