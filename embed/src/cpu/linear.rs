@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::amx;
 use super::kernel::{At, BLOCK, MR, NR, TILE_ROWS, Tile};
 use super::machine::{Machine, Precision};
-use super::numbers::{activate, to_bf16};
+use super::numbers::{ROUND, activate, to_bf16};
 use crate::encoder::spec::{Activation, Dense};
 
 /// The most rows that are taken at once: whole tiles of each kernel, and few enough that they and
@@ -420,19 +420,19 @@ impl Operand {
                     most = if x.abs() > most { x.abs() } else { most };
                 }
                 let factor = if most > 0.0 { 127.0 / most } else { 0.0 };
-                // Rounded numbers are within ±127; NaN becomes 0, and stays in the states.
-                let mut eight = [0_i32; BLOCK];
+                let mut eight = [0_u8; BLOCK];
+                let mut sum = 0;
                 for (eight, x) in eight.iter_mut().zip(&numbers) {
-                    *eight = (x * factor).round_ties_even() as i32;
+                    // Rounded numbers are within ±127; what NaN becomes is of no matter, as it
+                    // stays in the states.
+                    let bits = (x * factor + ROUND).to_bits();
+                    *eight = bits as u8;
+                    sum = i32::wrapping_add(sum, bits.wrapping_sub(ROUND.to_bits()).cast_signed());
                 }
-                self.offsets.push(-128 * eight.iter().sum::<i32>());
+                self.offsets.push(sum.wrapping_mul(-128));
                 self.scales.push(most / 127.0);
-                let mut words = [0_u32; BLOCK / 4];
-                for (word, four) in words.iter_mut().zip(eight.as_chunks::<4>().0) {
-                    let [a, b, c, d] = four.map(|x| x.cast_unsigned() & 0xff);
-                    *word = a | b << 8 | c << 16 | d << 24;
-                }
-                self.words.extend_from_slice(&words);
+                let words = eight.as_chunks::<4>().0.iter();
+                self.words.extend(words.map(|four| u32::from_le_bytes(*four)));
             }
         }
     }

@@ -9,14 +9,16 @@ use crate::encoder::spec::{Activation, Norm, NormWeights};
 /// Parts of a sum: the numbers of the widest vector.
 const LANES: usize = 16;
 
+/// Added to a number, it leaves the nearest integer in the lowest bits, ties to even;
+/// subtracted again, that integer as a number.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
 /// Returns the exponential function of a number that is not above 88, with a relative error below
 /// 2e-7; of one below -87 it returns about 1e-38.
 ///
 /// `2^n * exp(r)` with the polynomial of Cephes' `expf` for the rest `r` (Moshier, 1989).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Added to a number and subtracted again, it rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
     let x = x.max(-87.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
