@@ -94,6 +94,8 @@ pub(crate) struct Recipe {
     pub(crate) query_prefix: String,
     /// Text before a chunk.
     pub(crate) document_prefix: String,
+    /// Whether the model's vectors are made to be compared by their angle.
+    by_angle: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,6 +122,7 @@ impl Recipe {
             lower_case: false,
             query_prefix: String::new(),
             document_prefix: String::new(),
+            by_angle: true,
         };
         recipe.read_prompts(folder)?;
         if let Some(prefix) = &args.query_prefix {
@@ -131,6 +134,12 @@ impl Recipe {
         recipe.read_modules(folder, args)?;
         if let Some(normalize) = args.normalize {
             recipe.head.normalize = normalize;
+        }
+        if !recipe.by_angle && !recipe.head.normalize {
+            log::warn!(
+                "{}: made to be compared by something else than the angle, which a store compares by",
+                folder.display()
+            );
         }
         recipe.read_limits()?;
         recipe.max_tokens = args.max_tokens.or(recipe.max_tokens);
@@ -151,6 +160,9 @@ impl Recipe {
         self.query_prefix = prompt(&["query"]);
         self.document_prefix = prompt(&["document", "passage", "corpus"]);
         self.head.dims = config.size_if_there("truncate_dim")?;
+        self.by_angle = config
+            .text("similarity_fn_name")
+            .is_none_or(|name| name == "cosine");
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::{Batch, Engine};
 use crate::Error;
 
 /// Numbers of attention scores that are in memory at once, if one row of them is not more.
-const SCORES: usize = 1 << 24;
+const SCORES: usize = 1 << 22;
 
 /// What is added to the score of a token that must not be seen. It is no infinity, since a row of
 /// nothing else would make NaN of padding, and is in the range of 16-bit floats with what ALiBi

@@ -42,15 +42,15 @@ impl Pooling {
             Self::Cls => states[..hidden].to_vec(),
             Self::Last => states[states.len() - hidden..].to_vec(),
             Self::Mean => {
-                let mut sum = vec![0.0; hidden];
-                let count = tokens.len() as f32;
+                // Wider, so that thousands of tokens do not round each other away.
+                let mut sum = vec![0.0_f64; hidden];
+                let count = tokens.len() as f64;
                 for token in tokens {
                     for (sum, value) in sum.iter_mut().zip(token) {
-                        *sum += value;
+                        *sum += f64::from(*value);
                     }
                 }
-                sum.iter_mut().for_each(|value| *value /= count);
-                sum
+                sum.iter().map(|value| (value / count) as f32).collect()
             }
             Self::Max => {
                 let mut greatest = tokens.next().unwrap_or_default().to_vec();

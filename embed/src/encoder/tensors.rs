@@ -390,3 +390,58 @@ fn hash(path: &Path) -> io::Result<String> {
         hasher.update(&buffer[..count]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn digest(paths: &[PathBuf]) -> String {
+        Digest::start(paths.to_vec()).finish().unwrap()
+    }
+
+    #[test]
+    fn a_file_of_the_hubs_cache_is_identified_by_its_name_and_others_by_their_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain");
+        fs::write(&plain, "abc").unwrap();
+        // Of the standard's examples.
+        let of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest(std::slice::from_ref(&plain)), of_abc);
+
+        let name = "0123456789abcdef".repeat(4);
+        for (target, expected) in [
+            (format!("../../blobs/{name}"), name.as_str()),
+            (plain.display().to_string(), of_abc),
+        ] {
+            let link = folder.path().join("link");
+            symlink(&target, &link).unwrap();
+            assert_eq!(digest(std::slice::from_ref(&link)), expected, "{target}");
+            fs::remove_file(&link).unwrap();
+        }
+        let both = digest(&[plain.clone(), plain]);
+        assert_eq!(both, hex(&Sha256::digest(format!("{of_abc}\n{of_abc}"))));
+    }
+
+    #[test]
+    fn numbers_of_every_type_are_read_alike() {
+        let values = [1.5_f32, -0.25, 0.0, 1024.0];
+        let bytes = [
+            (Dtype::F32, values.map(|v| v.to_le_bytes().to_vec())),
+            (
+                Dtype::F16,
+                values.map(|v| f16::from_f32(v).to_le_bytes().to_vec()),
+            ),
+            (
+                Dtype::BF16,
+                values.map(|v| bf16::from_f32(v).to_le_bytes().to_vec()),
+            ),
+        ];
+        for (dtype, bytes) in bytes {
+            let mut read = Vec::new();
+            for_each(dtype, &bytes.concat(), |value| read.push(value));
+            assert_eq!(read, values, "{dtype:?}");
+        }
+    }
+}
