@@ -21,7 +21,7 @@ pub use error::Error;
 pub use hub::HubEnv;
 
 use bert::{BertEncoder, BertOptions};
-use fixed::StaticModel;
+use fixed::{Layout, StaticModel};
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
 ///
@@ -104,7 +104,7 @@ pub struct ModelSpec {
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
     let device = spec.device.open()?;
     if spec.id == fixed::ID {
-        return Ok(Box::new(StaticModel::load()?));
+        return Ok(Box::new(StaticModel::builtin(spec.max_tokens)?));
     }
     let folder = spec.hub.find(&spec.id)?;
     // A path is stored as it stands in the file system: a question may be asked from elsewhere.
@@ -113,6 +113,9 @@ pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
     } else {
         spec.id.clone()
     };
+    if let Some(layout) = Layout::find(&folder) {
+        return Ok(Box::new(StaticModel::open(&id, &layout, spec.max_tokens)?));
+    }
     let options = BertOptions {
         max_tokens: spec.max_tokens,
     };
