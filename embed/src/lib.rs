@@ -5,6 +5,7 @@
 
 mod bert;
 mod device;
+mod dims;
 mod error;
 mod fixed;
 mod hub;
@@ -22,6 +23,7 @@ pub use hub::HubEnv;
 
 use bert::{BertEncoder, BertOptions};
 use fixed::{Layout, StaticModel};
+use stage::Output;
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
 ///
@@ -33,7 +35,7 @@ pub struct Args {
     /// The model: `builtin`, a folder, or a name in the hub's cache
     ///
     /// A folder has config.json, tokenizer.json and model.safetensors of a BERT encoder, such as
-    /// --model ~/models/all-MiniLM-L6-v2. A name such as sentence-transformers/all-MiniLM-L6-v2 is
+    /// --model ~/models/all-MiniLM-L6-v2, or of a static model as model2vec writes it. A name such as sentence-transformers/all-MiniLM-L6-v2 is
     /// looked up where HF_HUB_CACHE or HF_HOME say; nothing is downloaded.
     #[arg(long, short, default_value = fixed::ID, value_name = "PATH_OR_ID")]
     model: String,
@@ -49,6 +51,14 @@ pub struct Args {
     /// Cut a chunk's text after this many tokens instead of the model's own limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
     max_tokens: Option<u32>,
+
+    /// Keep the first N numbers of each vector (Matryoshka models); a store keeps to its N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    dims: Option<u32>,
+
+    /// The numbers of a vector on the wire and in the store; f16 takes half the space
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    vector_type: VectorType,
 
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
@@ -66,6 +76,14 @@ impl AsRef<LogArgs> for Args {
     fn as_ref(&self) -> &LogArgs {
         &self.log
     }
+}
+
+/// The type of a vector's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum VectorType {
+    #[default]
+    F32,
+    F16,
 }
 
 /// A model that makes vectors of texts.
@@ -92,6 +110,8 @@ pub struct ModelSpec {
     pub device: DeviceName,
     /// Tokens after which a text is cut, instead of the model's own limit.
     pub max_tokens: Option<usize>,
+    /// How many of a vector's numbers are kept, instead of all.
+    pub dims: Option<usize>,
     /// Where the hub's cache is.
     pub hub: HubEnv,
 }
@@ -100,8 +120,16 @@ pub struct ModelSpec {
 ///
 /// # Errors
 /// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::File`] or
-/// [`Error::Model`] if the model cannot be.
+/// [`Error::Model`] if the model cannot be, [`Error::Dims`] if it has fewer dimensions.
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
+    let embedder = open_whole(spec)?;
+    match spec.dims {
+        Some(dims) => dims::cut(embedder, dims),
+        None => Ok(embedder),
+    }
+}
+
+fn open_whole(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
     let device = spec.device.open()?;
     if spec.id == fixed::ID {
         return Ok(Box::new(StaticModel::builtin(spec.max_tokens)?));
@@ -130,6 +158,7 @@ pub fn open_for(model: &Model, hub: HubEnv) -> Result<Box<dyn Embedder>, Error> 
     let embedder = open(&ModelSpec {
         id: model.id.clone(),
         max_tokens: model.max_tokens,
+        dims: Some(model.dim),
         hub,
         ..ModelSpec::default()
     })?;
@@ -158,7 +187,12 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         id: args.model,
         device,
         max_tokens: args.max_tokens.map(|tokens| tokens as usize),
+        dims: args.dims.map(|dims| dims as usize),
         hub: HubEnv::read(),
     };
-    stage::run(&spec, args.to, args.threads.map(usize::from))
+    let output = Output {
+        format: args.to,
+        vector_type: args.vector_type,
+    };
+    stage::run(&spec, output, args.threads.map(usize::from))
 }

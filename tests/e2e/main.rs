@@ -9,3 +9,4 @@ mod pipeline;
 mod robust;
 mod scope;
 mod structure;
+mod vectors;
