@@ -77,19 +77,19 @@ impl StaticModel {
         sum
     }
 
-    /// Returns the known ids of a text; of one without any, that of an unknown token.
-    fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let text = start(text, self.characters);
-        let mut ids = Vec::new();
+    /// Makes `ids` the known ids of a text; of one without any, that of an unknown token.
+    fn look_up(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
+        ids.clear();
         let limit = self.model.max_tokens.unwrap_or(usize::MAX);
-        self.pieces.append(text, limit, &mut ids)?;
+        self.pieces
+            .append(start(text, self.characters), limit, ids)?;
         if let Some(unknown) = self.unknown {
             ids.retain(|id| *id != unknown);
             if ids.is_empty() {
                 ids.push(unknown);
             }
         }
-        Ok(ids)
+        Ok(())
     }
 }
 
@@ -154,7 +154,10 @@ impl Embedder for StaticModel {
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
         texts
             .par_iter()
-            .map(|text| self.ids(text).map(|ids| self.pool(&ids)))
+            .map_init(Vec::new, |ids, text| {
+                self.look_up(text, ids)?;
+                Ok(self.pool(ids))
+            })
             .collect()
     }
 }
