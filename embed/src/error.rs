@@ -68,6 +68,17 @@ pub enum Error {
         expected: String,
     },
 
+    /// More numbers are wanted than the model's vectors have, or none.
+    #[error("model {id}: vectors of {wanted} numbers are wanted, it has {found}")]
+    Dims {
+        /// The model's name.
+        id: String,
+        /// Numbers that are wanted.
+        wanted: usize,
+        /// Numbers that there are.
+        found: usize,
+    },
+
     /// The device is not there, or this build cannot use it.
     #[error("device {device}: {cause}")]
     Device {

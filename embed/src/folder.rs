@@ -64,7 +64,10 @@ impl RecipeArgs {
     /// is no encoder.
     pub(crate) fn of(model: &Model) -> Self {
         match Pooling::from_name(&model.pooling) {
-            None => Self::default(),
+            None => Self {
+                max_tokens: model.max_tokens,
+                ..Self::default()
+            },
             pooling => Self {
                 query_prefix: Some(model.query_prefix.clone()),
                 document_prefix: Some(model.document_prefix.clone()),

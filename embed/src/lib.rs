@@ -5,6 +5,7 @@
 
 mod cpu;
 mod device;
+mod dims;
 mod encoder;
 mod error;
 mod fixed;
@@ -31,8 +32,9 @@ pub use hub::HubEnv;
 pub use precision::{Dtype, PrecisionArgs, Quantize};
 
 use encoder::EncoderModel;
-use fixed::StaticModel;
+use fixed::{Layout, StaticModel};
 use hub::Found;
+use stage::Output;
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
 ///
@@ -48,9 +50,10 @@ pub struct Args {
     ///
     /// A folder has config.json, tokenizer.json and model.safetensors of an encoder (BERT,
     /// XLM-RoBERTa, NomicBERT, JinaBERT v2, ModernBERT, Qwen3), such as
-    /// --model ~/models/all-MiniLM-L6-v2. A name such as sentence-transformers/all-MiniLM-L6-v2 is
-    /// looked up in the hub's cache, where HF_HUB_CACHE or HF_HOME say, and downloaded to it if it
-    /// is not there; HF_HUB_OFFLINE=1 forbids that.
+    /// --model ~/models/all-MiniLM-L6-v2, or of a static model as model2vec writes it. A name such
+    /// as sentence-transformers/all-MiniLM-L6-v2 is looked up in the hub's cache, where
+    /// HF_HUB_CACHE or HF_HOME say, and downloaded to it if it is not there; HF_HUB_OFFLINE=1
+    /// forbids that.
     #[arg(long, short, default_value = fixed::ID, value_name = "PATH_OR_ID")]
     model: String,
 
@@ -65,6 +68,14 @@ pub struct Args {
     /// Run on the first CUDA card: --device cuda:0
     #[arg(long, conflicts_with = "device")]
     cuda: bool,
+
+    /// Keep the first N numbers of each vector (Matryoshka models); a store keeps to its N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    dims: Option<u32>,
+
+    /// The numbers of a vector on the wire and in the store; f16 takes half the space
+    #[arg(long, value_enum, default_value_t, value_name = "TYPE")]
+    vector_type: VectorType,
 
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
@@ -97,6 +108,14 @@ impl AsRef<LogArgs> for Args {
     }
 }
 
+/// The type of a vector's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum VectorType {
+    #[default]
+    F32,
+    F16,
+}
+
 /// A model that makes vectors of texts.
 pub trait Embedder: Send + Sync {
     /// Returns what names the model and says how it embeds.
@@ -127,6 +146,8 @@ pub struct ModelSpec {
     pub recipe: RecipeArgs,
     /// The numbers in which an encoder computes.
     pub precision: PrecisionArgs,
+    /// How many of a vector's numbers are kept, instead of all.
+    pub dims: Option<usize>,
     /// Where the hub and its cache are.
     pub hub: HubEnv,
 }
@@ -135,22 +156,45 @@ pub struct ModelSpec {
 ///
 /// # Errors
 /// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::Hub`],
-/// [`Error::File`] or [`Error::Model`] if the model cannot be.
+/// [`Error::File`] or [`Error::Model`] if the model cannot be, [`Error::Dims`] if it has fewer
+/// dimensions.
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
+    let embedder = open_whole(spec)?;
+    match spec.dims {
+        Some(dims) => dims::cut(embedder, dims),
+        None => Ok(embedder),
+    }
+}
+
+fn open_whole(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
     if spec.id == fixed::ID {
-        // What it cannot heed is refused, as for an encoder.
-        spec.device.open()?;
-        let cause = if spec.revision.is_some() {
-            "has no --revision"
-        } else if spec.recipe != RecipeArgs::default() {
-            "has no pooling, prefixes or limit of tokens to be chosen"
-        } else {
-            return Ok(Box::new(StaticModel::load()?));
-        };
-        return Err(Error::model(Path::new("the built-in model"), cause));
+        let name = Path::new("the built-in model");
+        if spec.revision.is_some() {
+            return Err(Error::model(name, "has no --revision"));
+        }
+        return Ok(Box::new(StaticModel::builtin(static_limit(spec, name)?)?));
     }
     let Found { id, folder } = spec.hub.locate(&spec.id, spec.revision.as_deref())?;
+    if let Some(layout) = Layout::find(&folder) {
+        let limit = static_limit(spec, &folder)?;
+        return Ok(Box::new(StaticModel::open(&id, &layout, limit)?));
+    }
     Ok(Box::new(EncoderModel::open(&id, &folder, spec)?))
+}
+
+/// Returns the limit of tokens for a static model; what such a model cannot heed is refused.
+fn static_limit(spec: &ModelSpec, name: &Path) -> Result<Option<usize>, Error> {
+    spec.device.open()?;
+    let limit = spec.recipe.max_tokens;
+    let heeded = RecipeArgs {
+        max_tokens: limit,
+        ..RecipeArgs::default()
+    };
+    if spec.recipe != heeded || spec.precision != PrecisionArgs::default() {
+        let cause = "is a static model: of what is said about encoders, it has only --max-tokens";
+        return Err(Error::model(name, cause));
+    }
+    Ok(limit)
 }
 
 /// Opens the model that made a store's vectors, on the CPU.
@@ -161,6 +205,7 @@ pub fn open_for(model: &Model, hub: HubEnv) -> Result<Box<dyn Embedder>, Error> 
     let embedder = open(&ModelSpec {
         id: model.id.clone(),
         recipe: RecipeArgs::of(model),
+        dims: Some(model.dim),
         hub,
         ..ModelSpec::default()
     })?;
@@ -194,8 +239,13 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         device,
         recipe: args.recipe,
         precision: args.precision,
+        dims: args.dims.map(|dims| dims as usize),
         hub: HubEnv::read(),
         ..ModelSpec::default()
     };
-    stage::run(&spec, args.to, args.threads.map(usize::from))
+    let output = Output {
+        format: args.to,
+        vector_type: args.vector_type,
+    };
+    stage::run(&spec, output, args.threads.map(usize::from))
 }

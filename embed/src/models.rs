@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::hub::{HubEnv, Name, cache};
-use crate::{Embedder as _, Error, fixed};
+use crate::{Embedder as _, Error, encoder, fixed};
 
 /// What `models` is asked for.
 #[derive(Debug, clap::Args)]
@@ -30,22 +30,12 @@ pub(crate) struct Args {
     revision: Option<String>,
 }
 
-/// The families of encoders that can be run: what `model_type` in config.json calls each.
-const FAMILIES: [&str; 1] = ["bert"];
+/// What models of one vector a token are called.
+const STATIC: &str = "static";
 
-/// Returns the family that a model is of, by its config.json.
-///
-/// # Errors
-/// Why it cannot be run.
-pub(crate) fn family(config: &Value) -> Result<&'static str, String> {
-    let named = &config["model_type"];
-    // Of the first years: there was only one.
-    let name = named.as_str().unwrap_or("bert");
-    let found = FAMILIES.into_iter().find(|family| *family == name);
-    found.ok_or_else(|| {
-        let known = FAMILIES.join(", ");
-        format!("its model_type is {name}; {known} can be run")
-    })
+/// Returns the families that can be run: `model_type` of config.json, and [`STATIC`].
+fn families() -> Vec<&'static str> {
+    [STATIC].into_iter().chain(encoder::families()).collect()
 }
 
 /// A line of the list.
@@ -117,14 +107,14 @@ fn entries(hub: &HubEnv) -> Vec<Entry> {
 
 impl Entry {
     fn built_in() -> Self {
-        let loaded = fixed::StaticModel::load();
+        let loaded = fixed::StaticModel::builtin(None);
         let model = loaded.as_ref().ok().map(|loaded| loaded.model());
         Self {
             model: fixed::ID.to_owned(),
-            family: Some("static".to_owned()),
+            family: Some(STATIC.to_owned()),
             dim: model.map(|model| model.dim as u64),
             max_tokens: model.and_then(|model| model.max_tokens).map(|n| n as u64),
-            bytes: fixed::size(),
+            bytes: fixed::BYTES,
             path: None,
             runs: loaded.is_ok(),
             cause: loaded.as_ref().err().map(Error::to_string),
@@ -135,14 +125,20 @@ impl Entry {
         let config = json(&folder.join("config.json"));
         let sentence = json(&folder.join("sentence_bert_config.json"));
         let first = |value: &Value, names: &[&str]| names.iter().find_map(|n| value[n].as_u64());
-        let cause = match (cache::missing(folder), family(&config)) {
-            (None, Ok(_)) => None,
-            (_, Err(cause)) => Some(cause),
-            (Some(file), Ok(_)) => Some(format!("{file} is missing")),
+        let is_static = fixed::Layout::find(folder).is_some();
+        let cause = match cache::missing(folder) {
+            Some(file) => Some(format!("{file} is missing")),
+            None if is_static => None,
+            None => encoder::check(folder).err().map(|error| error.to_string()),
         };
+        let named = config["model_type"].as_str().map(str::to_owned);
         Self {
             model,
-            family: config["model_type"].as_str().map(str::to_owned),
+            family: if is_static {
+                Some(STATIC.to_owned())
+            } else {
+                named
+            },
             dim: first(&config, &["hidden_size", "n_embd", "hidden_dim"]),
             max_tokens: first(&sentence, &["max_seq_length"])
                 .or_else(|| first(&config, &["max_position_embeddings", "n_positions"])),
@@ -156,7 +152,8 @@ impl Entry {
 
 fn print_json(hub: &HubEnv, out: &mut impl Write) -> std::io::Result<()> {
     let models = entries(hub).into_iter().map(Line::Model);
-    let families = FAMILIES.iter().map(|family| Line::Family { family });
+    let families = families();
+    let families = families.iter().map(|family| Line::Family { family });
     let place = Line::Hub {
         cache: &hub.cache,
         endpoint: &hub.endpoint,
@@ -197,7 +194,7 @@ fn print_people(hub: &HubEnv, out: &mut impl Write) -> std::io::Result<()> {
             "{m:model$}  {f:family$}  {d:>dim$}  {t:>tokens$}  {s:>size$}  {place}"
         )?;
     }
-    writeln!(out, "families  {}", FAMILIES.join(", "))?;
+    writeln!(out, "families  {}", families().join(", "))?;
     writeln!(out, "cache     {}", hub.cache.display())?;
     let offline = if hub.offline {
         ", not asked: HF_HUB_OFFLINE is set"
@@ -216,19 +213,4 @@ fn json(path: &Path) -> Value {
 /// Writes a number of bytes for people.
 pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_family_is_known_or_named() {
-        assert_eq!(family(&json!({"model_type": "bert"})), Ok("bert"));
-        assert_eq!(family(&json!({})), Ok("bert"));
-        let cause = family(&json!({"model_type": "t5"})).unwrap_err();
-        assert!(cause.contains("t5") && cause.contains("bert"), "{cause}");
-    }
 }

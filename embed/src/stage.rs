@@ -2,22 +2,31 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow_array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use cs_common::document::document;
 use cs_common::rows::{Op, Rows, VECTOR};
 use cs_common::stream::{Format, StreamReader, StreamWriter, refuse_terminal};
 use cs_common::tool::{self, Outcome};
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 
-use crate::{Embedder, Error, ModelSpec};
+use crate::{Embedder, Error, ModelSpec, VectorType};
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) vector_type: VectorType,
+}
 
 /// Embeds the stream on standard input onto standard output.
 pub(crate) fn run(
     spec: &ModelSpec,
-    format: Format,
+    form: Output,
     threads: Option<usize>,
 ) -> Result<Outcome, Error> {
-    refuse_terminal(format)?;
+    refuse_terminal(form.format)?;
     if let Some(threads) = threads {
         // The pool is made once, and by nobody before this place.
         let _ = rayon::ThreadPoolBuilder::new()
@@ -27,8 +36,8 @@ pub(crate) fn run(
     // Before the input, whose first bytes may be long in coming: what cannot be had is told at once.
     let embedder = crate::open(spec)?;
     let mut input = StreamReader::stdin()?;
-    let schema = output_schema(&input, embedder.as_ref());
-    let mut output = StreamWriter::stdout(format, &schema)?;
+    let schema = output_schema(&input, embedder.as_ref(), form.vector_type);
+    let mut output = StreamWriter::stdout(form.format, &schema)?;
     while let Some(batch) = input.next_batch()? {
         let mut start = 0;
         while start < batch.num_rows() {
@@ -42,7 +51,11 @@ pub(crate) fn run(
     Ok(Outcome::Done)
 }
 
-fn output_schema(input: &StreamReader, embedder: &dyn Embedder) -> SchemaRef {
+fn output_schema(
+    input: &StreamReader,
+    embedder: &dyn Embedder,
+    vector_type: VectorType,
+) -> SchemaRef {
     let mut metadata = input.metadata().clone();
     let model = embedder.model();
     let mut stage = tool::stage(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
@@ -59,7 +72,11 @@ fn output_schema(input: &StreamReader, embedder: &dyn Embedder) -> SchemaRef {
         log::warn!("the input has vectors already, they are replaced");
         fields.retain(|field| field.name() != VECTOR);
     }
-    let item = Field::new("item", DataType::Float32, true);
+    let number = match vector_type {
+        VectorType::F32 => DataType::Float32,
+        VectorType::F16 => DataType::Float16,
+    };
+    let item = Field::new("item", number, true);
     let width = i32::try_from(model.dim).unwrap_or(i32::MAX);
     let vector = DataType::FixedSizeList(Arc::new(item), width);
     fields.push(Arc::new(Field::new(VECTOR, vector, true)));
@@ -109,33 +126,49 @@ fn vectors(
         embedder.embed(&texts)?
     };
 
+    let (item, width) = match schema.field_with_name(VECTOR).map(Field::data_type) {
+        Ok(DataType::FixedSizeList(item, width)) => (item, *width),
+        _ => {
+            return Err(Error::Stream(cs_common::Error::Column {
+                column: VECTOR.to_owned(),
+                cause: "is not in the output's schema".to_owned(),
+            }));
+        }
+    };
+    let vector_type = match item.data_type() {
+        DataType::Float16 => VectorType::F16,
+        _ => VectorType::F32,
+    };
     let mut values = vec![0.0_f32; rows.len() * model.dim];
     let mut valid = vec![false; rows.len()];
     for (row, vector) in puts.iter().zip(&made) {
-        check(vector, model.dim).map_err(|cause| Error::Chunk {
+        check(vector, model.dim, vector_type).map_err(|cause| Error::Chunk {
             chunk: rows.locate(*row),
             cause,
         })?;
         values[row * model.dim..(row + 1) * model.dim].copy_from_slice(vector);
         valid[*row] = true;
     }
-    let values: Arc<dyn Array> = Arc::new(Float32Array::from(values));
-    let field = schema.field_with_name(VECTOR).map(Field::data_type);
-    match field {
-        Ok(DataType::FixedSizeList(item, width)) => {
-            FixedSizeListArray::try_new(Arc::clone(item), *width, values, Some(valid.into()))
-                .map_err(|error| cs_common::Error::Arrow(error).into())
+    let values: ArrayRef = match vector_type {
+        VectorType::F32 => Arc::new(Float32Array::from(values)),
+        VectorType::F16 => {
+            let mut halves = vec![f16::ZERO; values.len()];
+            halves.convert_from_f32_slice(&values);
+            Arc::new(Float16Array::from(halves))
         }
-        _ => Err(cs_common::Error::Column {
-            column: VECTOR.to_owned(),
-            cause: "is not in the output's schema".to_owned(),
-        }
-        .into()),
-    }
+    };
+    FixedSizeListArray::try_new(Arc::clone(item), width, values, Some(valid.into()))
+        .map_err(|error| cs_common::Error::Arrow(error).into())
 }
 
+/// The least number that f16 rounds to infinity: half a step above its largest, 65504.
+const F16_INFINITE: f32 = 65520.0;
+
+/// The largest number that f16 rounds to zero: half its smallest.
+const F16_ZERO: f32 = 1.0 / 33_554_432.0;
+
 /// Tells what is wrong with a vector, if it must not be passed on.
-fn check(vector: &[f32], dim: usize) -> Result<(), String> {
+fn check(vector: &[f32], dim: usize, vector_type: VectorType) -> Result<(), String> {
     if vector.len() != dim {
         return Err(format!(
             "its vector has {} numbers, not {dim}",
@@ -148,23 +181,47 @@ fn check(vector: &[f32], dim: usize) -> Result<(), String> {
     if vector.iter().all(|value| *value == 0.0) {
         return Err("its vector is all zeros".to_owned());
     }
+    if vector_type == VectorType::F16 {
+        if vector.iter().any(|value| value.abs() >= F16_INFINITE) {
+            return Err("its vector has a number that f16 cannot hold".to_owned());
+        }
+        if vector.iter().all(|value| value.abs() <= F16_ZERO) {
+            return Err("its vector is all zeros in f16".to_owned());
+        }
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::*;
 
     #[test]
     fn vectors_that_mean_nothing_are_refused() {
-        assert!(check(&[0.0, 1.0], 2).is_ok());
-        for (vector, cause) in [
-            (&[1.0][..], "1 numbers"),
-            (&[f32::NAN, 1.0], "not finite"),
-            (&[f32::NEG_INFINITY, 1.0], "not finite"),
-            (&[0.0, -0.0], "all zeros"),
-        ] {
-            assert!(check(vector, 2).unwrap_err().contains(cause));
+        for vector_type in [VectorType::F32, VectorType::F16] {
+            assert!(check(&[0.0, 1.0], 2, vector_type).is_ok());
+            for (vector, cause) in [
+                (&[1.0][..], "1 numbers"),
+                (&[f32::NAN, 1.0], "not finite"),
+                (&[f32::NEG_INFINITY, 1.0], "not finite"),
+                (&[0.0, -0.0], "all zeros"),
+            ] {
+                let found = check(vector, 2, vector_type).unwrap_err();
+                assert!(found.contains(cause), "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_that_f16_would_spoil_are_refused() {
+        let below = |value: f32| f32::from_bits(value.to_bits() - 1);
+        let above = |value: f32| f32::from_bits(value.to_bits() + 1);
+        for value in [F16_INFINITE, below(F16_INFINITE), F16_ZERO, above(F16_ZERO)] {
+            let half = f16::from_f32(value);
+            let is_good = half.is_finite() && half != f16::ZERO;
+            let found = check(&[value, 0.0], 2, VectorType::F16);
+            assert_eq!(found.is_ok(), is_good, "{value}");
+            assert!(check(&[value, 0.0], 2, VectorType::F32).is_ok());
         }
     }
 }

@@ -23,7 +23,7 @@ const FAMILIES: [&str; 8] = [
     "qwen3",
 ];
 
-const ENGINES: [EngineName; 1] = [EngineName::Candle];
+const ENGINES: [EngineName; 2] = [EngineName::Native, EngineName::Candle];
 
 #[derive(Deserialize)]
 struct Reference {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float32Type;
+use arrow_array::types::{Float16Type, Float32Type};
 use arrow_array::{Array, FixedSizeListArray, RecordBatch};
 use arrow_schema::DataType;
 use cs_common::manifest::Entry;
@@ -232,7 +232,7 @@ fn check_vectors(batch: &RecordBatch, rows: &Rows<'_>, dim: usize) -> Result<(),
         cause,
     };
     let width = usize::try_from(vectors.value_length()).unwrap_or_default();
-    let values = vectors.values().as_primitive::<Float32Type>();
+    let values = vectors.values();
     for row in (0..rows.len()).filter(|row| rows.op(*row) == Op::Put) {
         if width != dim {
             return Err(fail(
@@ -244,29 +244,45 @@ fn check_vectors(batch: &RecordBatch, rows: &Rows<'_>, dim: usize) -> Result<(),
             return Err(fail(row, "is missing".to_owned()));
         }
         let from = usize::try_from(vectors.value_offset(row)).unwrap_or_default();
-        let vector = &values.values()[from..from + width];
         if values.null_count() > 0 && (from..from + width).any(|at| values.is_null(at)) {
             return Err(fail(row, "holds a null".to_owned()));
         }
-        if !vector.iter().all(|value| value.is_finite()) {
-            return Err(fail(row, "is not finite".to_owned()));
-        }
-        if vector.iter().all(|value| *value == 0.0) {
-            return Err(fail(row, "is all zeros".to_owned()));
+        let cause = match values.as_primitive_opt::<Float16Type>() {
+            Some(halves) => {
+                let vector = &halves.values()[from..from + width];
+                spoilt(vector.iter().map(|value| value.to_f32()))
+            }
+            None => {
+                let floats = values.as_primitive::<Float32Type>();
+                spoilt(floats.values()[from..from + width].iter().copied())
+            }
+        };
+        if let Some(cause) = cause {
+            return Err(fail(row, cause.to_owned()));
         }
     }
     Ok(())
 }
 
+/// Tells why a vector means nothing, if it does not.
+fn spoilt(mut vector: impl Iterator<Item = f32> + Clone) -> Option<&'static str> {
+    if !vector.clone().all(f32::is_finite) {
+        return Some("is not finite");
+    }
+    vector.all(|value| value == 0.0).then_some("is all zeros")
+}
+
 fn vectors(batch: &RecordBatch) -> Result<&FixedSizeListArray, Error> {
     let array = batch.column_by_name(VECTOR).ok_or(Error::NoVectors)?;
     match array.data_type() {
-        DataType::FixedSizeList(item, _) if item.data_type() == &DataType::Float32 => {
+        DataType::FixedSizeList(item, _)
+            if matches!(item.data_type(), DataType::Float16 | DataType::Float32) =>
+        {
             Ok(array.as_fixed_size_list())
         }
         other => Err(cs_common::Error::Column {
             column: VECTOR.to_owned(),
-            cause: format!("is of type {other}, not a fixed-size list of Float32"),
+            cause: format!("is of type {other}, not a fixed-size list of Float32 or Float16"),
         }
         .into()),
     }

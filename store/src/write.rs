@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, Schema};
 use cs_common::manifest::Entry;
 use cs_common::progress::Progress;
 use cs_common::rows::VECTOR;
@@ -34,14 +35,17 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
         .schema()
         .field_with_name(VECTOR)
         .map_err(|_| Error::NoVectors)?;
-    widened(width)?;
+    check_type(width)?;
 
     let folder = Folder::create(db)?;
     let _lock = folder.lock()?;
     let runtime = runtime(folder.path())?;
-    let schema = stored_stream_schema(&input);
-    let chunks = runtime.block_on(Chunks::open_or_create(&folder, &schema, model))?;
-    warn_of_dropped_columns(&runtime, &chunks, &input)?;
+    let chunks = Chunks::open_or_create(&folder, input.schema(), model);
+    let chunks = runtime.block_on(chunks)?;
+    let stored = runtime.block_on(chunks.schema())?;
+    let vector = stored.field_with_name(VECTOR);
+    let vector_type = vector.map_err(|_| Error::NoVectors)?.data_type().clone();
+    warn_of_dropped_columns(&stored, &input);
     let ledger = runtime.block_on(Ledger::open(&chunks))?;
     let mut writer = Writer {
         progress: Progress::start(metadata.totals),
@@ -59,7 +63,7 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
     let outcome = loop {
         match input.next_batch() {
             Ok(Some(batch)) => {
-                let full = gatherer.push(&widen(&batch)?, model.dim);
+                let full = gatherer.push(&with_vectors_as(&batch, &vector_type)?, model.dim);
                 // What is complete is kept, whatever comes after it.
                 let (full, error) = match full {
                     Ok(full) => (full, None),
@@ -183,14 +187,13 @@ impl Writer {
     }
 }
 
-/// Returns the type of a vector column as it is stored: of Float32, whichever float came.
-fn widened(field: &Field) -> Result<DataType, Error> {
+/// Checks that a column can be one of vectors.
+fn check_type(field: &Field) -> Result<(), Error> {
     match field.data_type() {
-        DataType::FixedSizeList(item, dim)
+        DataType::FixedSizeList(item, _)
             if matches!(item.data_type(), DataType::Float16 | DataType::Float32) =>
         {
-            let item = Field::new_list_field(DataType::Float32, true);
-            Ok(DataType::FixedSizeList(item.into(), *dim))
+            Ok(())
         }
         other => Err(cs_common::Error::Column {
             column: VECTOR.to_owned(),
@@ -200,54 +203,33 @@ fn widened(field: &Field) -> Result<DataType, Error> {
     }
 }
 
-/// Gives a batch's vectors the type that is stored.
-fn widen(batch: &RecordBatch) -> Result<RecordBatch, Error> {
+/// Gives a batch's vectors the type that the store has: that of the stream that made it.
+fn with_vectors_as(batch: &RecordBatch, target: &DataType) -> Result<RecordBatch, Error> {
     let schema = batch.schema();
     let (at, field) = schema.column_with_name(VECTOR).ok_or(Error::NoVectors)?;
-    let target = widened(field)?;
+    // Another length is another model's, which is told by its chunk.
+    let (DataType::FixedSizeList(_, given), DataType::FixedSizeList(item, _)) =
+        (field.data_type(), target)
+    else {
+        return Ok(batch.clone());
+    };
+    let target = DataType::FixedSizeList(Arc::clone(item), *given);
     if &target == field.data_type() {
         return Ok(batch.clone());
     }
     let convert = || {
         let mut columns = batch.columns().to_vec();
         columns[at] = arrow_cast::cast(&columns[at], &target)?;
-        RecordBatch::try_new(vector_schema(&schema, &target), columns)
+        let mut fields = schema.fields().to_vec();
+        fields[at] = Arc::new(field.clone().with_data_type(target));
+        let schema = Schema::new(fields).with_metadata(schema.metadata().clone());
+        RecordBatch::try_new(Arc::new(schema), columns)
     };
     convert().map_err(|error| cs_common::Error::Arrow(error).into())
 }
 
-fn vector_schema(schema: &arrow_schema::SchemaRef, target: &DataType) -> arrow_schema::SchemaRef {
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|field| match field.name().as_str() {
-            VECTOR => field.as_ref().clone().with_data_type(target.clone()).into(),
-            _ => std::sync::Arc::clone(field),
-        })
-        .collect();
-    let metadata = schema.metadata().clone();
-    std::sync::Arc::new(arrow_schema::Schema::new(fields).with_metadata(metadata))
-}
-
-fn stored_stream_schema(input: &StreamReader) -> arrow_schema::SchemaRef {
-    let schema = input.schema();
-    let target = schema
-        .field_with_name(VECTOR)
-        .ok()
-        .and_then(|field| widened(field).ok());
-    match target {
-        Some(target) => vector_schema(schema, &target),
-        None => std::sync::Arc::clone(schema),
-    }
-}
-
 /// Says which columns of the stream the store, made by an earlier one, has no place for.
-fn warn_of_dropped_columns(
-    runtime: &Runtime,
-    chunks: &Chunks,
-    input: &StreamReader,
-) -> Result<(), Error> {
-    let stored = runtime.block_on(chunks.schema())?;
+fn warn_of_dropped_columns(stored: &Schema, input: &StreamReader) {
     for field in input.schema().fields() {
         if field.name() != "op" && stored.field_with_name(field.name()).is_err() {
             log::warn!(
@@ -256,5 +238,4 @@ fn warn_of_dropped_columns(
             );
         }
     }
-    Ok(())
 }

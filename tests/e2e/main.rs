@@ -10,3 +10,4 @@ mod pipeline;
 mod robust;
 mod scope;
 mod structure;
+mod vectors;

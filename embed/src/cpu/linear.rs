@@ -432,7 +432,8 @@ impl Operand {
                 self.offsets.push(sum.wrapping_mul(-128));
                 self.scales.push(most / 127.0);
                 let words = eight.as_chunks::<4>().0.iter();
-                self.words.extend(words.map(|four| u32::from_le_bytes(*four)));
+                self.words
+                    .extend(words.map(|four| u32::from_le_bytes(*four)));
             }
         }
     }

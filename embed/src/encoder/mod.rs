@@ -17,6 +17,7 @@ use cs_common::metadata::Model;
 use tokenizers::Tokenizer;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 
+pub(crate) use families::names as families;
 pub use pooling::Pooling;
 
 pub(crate) use checkpoint::Checkpoint;
@@ -25,7 +26,7 @@ pub(crate) use pooling::{Head, Projection};
 pub(crate) use tensors::{Digest, Tensors};
 
 use crate::cpu::{CpuEngine, Machine};
-use crate::folder::Recipe;
+use crate::folder::{Recipe, RecipeArgs};
 use crate::tokens::Encoder;
 use crate::{DeviceName, Embedder, Error, ModelSpec};
 use candle::CandleEngine;
@@ -152,6 +153,15 @@ impl Embedder for EncoderModel {
         }
         Ok(vectors)
     }
+}
+
+/// Tells whether a folder's model can be run, by its configuration and the names of its tensors.
+///
+/// # Errors
+/// Those of [`EncoderModel::open`].
+pub(crate) fn check(folder: &Path) -> Result<(), Error> {
+    let recipe = Recipe::read(folder, &RecipeArgs::default())?;
+    Checkpoint::open(&recipe.encoder).map(drop)
 }
 
 /// Reads the tokenizer, which lies with the weights or in the model's folder.

@@ -143,6 +143,8 @@ fn plan<'a>(
     let is_wanted = |file: &str| {
         let of_part = || {
             let folder = file.strip_suffix("/config.json");
+            // A Dense module has weights of its own.
+            let folder = folder.or_else(|| file.strip_suffix("/model.safetensors"));
             folder.is_some_and(|folder| parts.contains(folder))
         };
         CONFIGURATION.contains(&file) || weights.contains(&file) || of_part()

@@ -69,6 +69,13 @@ static FAMILIES: &[Row] = &[
     row("qwen3", qwen::open),
 ];
 
+/// Returns each `model_type` that is known.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = FAMILIES.iter().map(|row| row.model_type).collect();
+    names.dedup();
+    names
+}
+
 /// Opens an encoder of whichever family it is.
 ///
 /// # Errors
@@ -84,9 +91,7 @@ pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Fam
     match FAMILIES.iter().find(fits) {
         Some(row) => (row.open)(config, tensors),
         None => {
-            let mut known: Vec<&str> = FAMILIES.iter().map(|row| row.model_type).collect();
-            known.dedup();
-            let known = known.join(", ");
+            let known = names().join(", ");
             Err(config.error(format!(
                 "its model_type is {model_type}; encoders of these types are supported: {known}"
             )))

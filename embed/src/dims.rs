@@ -1,0 +1,96 @@
+//! Vectors cut short, of models whose first numbers are good vectors on their own (Matryoshka
+//! representation learning, Kusupati et al., 2022).
+
+use cs_common::metadata::Model;
+
+use crate::{Embedder, Error};
+
+/// Makes an embedder of the first `dims` numbers of another one's vectors, which have length 1
+/// again where they had it before.
+///
+/// # Errors
+/// [`Error::Dims`] if there are not as many, or none is asked for.
+pub(crate) fn cut(embedder: Box<dyn Embedder>, dims: usize) -> Result<Box<dyn Embedder>, Error> {
+    let whole = embedder.model();
+    if dims == whole.dim {
+        return Ok(embedder);
+    }
+    if dims == 0 || dims > whole.dim {
+        return Err(Error::Dims {
+            id: whole.id.clone(),
+            wanted: dims,
+            found: whole.dim,
+        });
+    }
+    let model = Model {
+        dim: dims,
+        ..whole.clone()
+    };
+    Ok(Box::new(Cut { embedder, model }))
+}
+
+struct Cut {
+    embedder: Box<dyn Embedder>,
+    model: Model,
+}
+
+impl Embedder for Cut {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn window(&self) -> usize {
+        self.embedder.window()
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
+        let mut vectors = self.embedder.embed(texts)?;
+        for vector in &mut vectors {
+            vector.truncate(self.model.dim);
+            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+            if self.model.normalized && length > 0.0 {
+                vector.iter_mut().for_each(|value| *value /= length);
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ModelSpec, open};
+
+    fn model(dims: Option<usize>) -> Result<Box<dyn Embedder>, Error> {
+        open(&ModelSpec {
+            id: "builtin".to_owned(),
+            dims,
+            ..ModelSpec::default()
+        })
+    }
+
+    #[test]
+    fn the_first_numbers_have_length_one_again() {
+        let (whole, short) = (model(None).unwrap(), model(Some(64)).unwrap());
+        assert_eq!(short.model().dim, 64);
+        assert_eq!(short.model().sha256, whole.model().sha256);
+        let texts = ["read a file", "fn main() {}"];
+        let (whole, short) = (whole.embed(&texts).unwrap(), short.embed(&texts).unwrap());
+        for (whole, short) in whole.iter().zip(&short) {
+            let length = whole[..64].iter().map(|v| v * v).sum::<f32>().sqrt();
+            assert_eq!(short.len(), 64);
+            for (whole, short) in whole.iter().zip(short) {
+                assert!((whole / length - short).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn more_numbers_than_there_are_cannot_be_had() {
+        let dim = model(None).unwrap().model().dim;
+        for wanted in [0, dim + 1] {
+            let message = model(Some(wanted)).err().unwrap().to_string();
+            assert!(message.contains(&format!("has {dim}")), "{message}");
+        }
+    }
+}
