@@ -3,7 +3,7 @@
 
 use cs_common::metadata::Model;
 
-use crate::{Embedder, Error};
+use crate::{Embedder, Error, Prepared};
 
 /// Makes an embedder of the first `dims` numbers of another one's vectors, which have length 1
 /// again where they had it before.
@@ -43,8 +43,12 @@ impl Embedder for Cut {
         self.embedder.window()
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        let mut vectors = self.embedder.embed(texts)?;
+    fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
+        self.embedder.prepare(texts)
+    }
+
+    fn run(&self, texts: Prepared) -> Result<Vec<Vec<f32>>, Error> {
+        let mut vectors = self.embedder.run(texts)?;
         for vector in &mut vectors {
             vector.truncate(self.model.dim);
             let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();

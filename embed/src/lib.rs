@@ -124,11 +124,36 @@ pub trait Embedder: Send + Sync {
     /// Returns how many texts are best given at once.
     fn window(&self) -> usize;
 
-    /// Returns a vector of [`Model::dim`] numbers for each text, in their order.
+    /// Does for texts what can be done while the model runs others.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] or [`Error::Inference`] if the model cannot take a text.
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error>;
+    /// [`Error::Tokenizer`] if the model cannot take a text.
+    fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error>;
+
+    /// Returns a vector of [`Model::dim`] numbers for each of the texts that this model prepared,
+    /// in their order.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] or [`Error::Inference`] if the model fails.
+    fn run(&self, texts: Prepared) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// Does both.
+    ///
+    /// # Errors
+    /// Those of the two.
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        self.run(self.prepare(texts)?)
+    }
+}
+
+/// Texts as a model takes them.
+#[derive(Debug)]
+pub enum Prepared {
+    /// As they are, for a model to which their tokens are no work of their own.
+    Texts(Vec<String>),
+    /// The ids of each one's tokens.
+    Ids(Vec<Vec<u32>>),
 }
 
 /// Which model is wanted, and how it is to run.

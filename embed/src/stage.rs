@@ -1,6 +1,12 @@
 //! The run of the embedding stage: a window of rows in, the same rows with vectors out.
+//!
+//! Three threads overlap: one reads and makes texts ready, one runs the model, one writes. Between
+//! them a window waits at most, so that memory stays bounded and the pipes behind and before the
+//! process still are what holds a faster stage back.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -11,7 +17,7 @@ use cs_common::tool::{self, Outcome};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
-use crate::{Embedder, Error, ModelSpec, VectorType};
+use crate::{Embedder, Error, ModelSpec, Prepared, VectorType};
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug)]
@@ -34,21 +40,78 @@ pub(crate) fn run(
             .build_global();
     }
     // Before the input, whose first bytes may be long in coming: what cannot be had is told at once.
-    let embedder = crate::open(spec)?;
-    let mut input = StreamReader::stdin()?;
+    let embedder: Arc<dyn Embedder> = Arc::from(crate::open(spec)?);
+    let input = StreamReader::stdin()?;
     let schema = output_schema(&input, embedder.as_ref(), form.vector_type);
-    let mut output = StreamWriter::stdout(form.format, &schema)?;
-    while let Some(batch) = input.next_batch()? {
+    let output = StreamWriter::stdout(form.format, &schema)?;
+
+    let (windows, ready) = sync_channel(WAITING);
+    let reader = Arc::clone(&embedder);
+    // Nobody waits for this thread: it may be in a read that ends with the stage before.
+    thread::spawn(move || read(input, reader.as_ref(), &windows));
+    let (batches, made) = sync_channel(WAITING);
+    let writer = thread::spawn(move || write(output, &made));
+
+    let run = || -> Result<(), Error> {
+        for window in ready {
+            let batch = window?.embed(&schema, embedder.as_ref())?;
+            if batches.send(Some(batch)).is_err() {
+                // The writer has failed, and says why.
+                return Ok(());
+            }
+        }
+        let _ = batches.send(None);
+        Ok(())
+    };
+    let ran = run();
+    drop(batches);
+    let wrote = writer
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    ran.and(wrote).map(|()| Outcome::Done)
+}
+
+/// Windows that wait for the next thread.
+const WAITING: usize = 1;
+
+/// Cuts the input into windows and makes their texts ready, until its end, an error, or until
+/// nobody takes them.
+fn read(
+    mut input: StreamReader,
+    embedder: &dyn Embedder,
+    windows: &SyncSender<Result<Window, Error>>,
+) {
+    loop {
+        let batch = match input.next_batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return,
+            Err(error) => {
+                let _ = windows.send(Err(error.into()));
+                return;
+            }
+        };
         let mut start = 0;
         while start < batch.num_rows() {
             let length = embedder.window().min(batch.num_rows() - start);
-            let window = batch.slice(start, length);
-            output.write(&with_vectors(&window, &schema, embedder.as_ref())?)?;
+            let window = Window::new(batch.slice(start, length), embedder);
+            let is_last = window.is_err();
+            if windows.send(window).is_err() || is_last {
+                return;
+            }
             start += length;
         }
     }
-    output.finish()?;
-    Ok(Outcome::Done)
+}
+
+/// Writes what was made, and the seal if `None` says that this was all.
+fn write(mut output: StreamWriter, made: &Receiver<Option<RecordBatch>>) -> Result<(), Error> {
+    for batch in made {
+        match batch {
+            Some(batch) => output.write(&batch)?,
+            None => return Ok(output.finish()?),
+        }
+    }
+    Ok(())
 }
 
 fn output_schema(
@@ -83,49 +146,67 @@ fn output_schema(
     Arc::new(metadata.apply(Schema::new(fields)))
 }
 
-fn with_vectors(
-    batch: &RecordBatch,
-    schema: &SchemaRef,
-    embedder: &dyn Embedder,
-) -> Result<RecordBatch, Error> {
-    let rows = Rows::new(batch)?;
-    let mut columns: Vec<ArrayRef> = schema
-        .fields()
-        .iter()
-        .filter(|field| field.name() != VECTOR)
-        .filter_map(|field| batch.column_by_name(field.name()).cloned())
-        .collect();
-    columns.push(Arc::new(vectors(&rows, schema, embedder)?));
-    RecordBatch::try_new(Arc::clone(schema), columns)
-        .map_err(|error| cs_common::Error::Arrow(error).into())
+/// Some rows of a batch, ready for the model.
+struct Window {
+    batch: RecordBatch,
+    /// Which of them are embedded.
+    puts: Vec<usize>,
+    texts: Prepared,
 }
 
-/// Returns the vectors of a window's rows, null where there is nothing to embed.
+impl Window {
+    /// Takes the texts of rows.
+    ///
+    /// # Errors
+    /// [`Error::Stream`] for rows of another shape, [`Error::Chunk`] for one without content,
+    /// [`Error::Tokenizer`].
+    fn new(batch: RecordBatch, embedder: &dyn Embedder) -> Result<Self, Error> {
+        let rows = Rows::new(&batch)?;
+        let puts: Vec<usize> = (0..rows.len())
+            .filter(|row| rows.op(*row) == Op::Put)
+            .collect();
+        let prefix = &embedder.model().document_prefix;
+        let mut texts = Vec::with_capacity(puts.len());
+        for row in &puts {
+            let content = rows.content(*row).ok_or_else(|| Error::Chunk {
+                chunk: rows.locate(*row),
+                cause: "has no content to embed".to_owned(),
+            })?;
+            let text = document(rows.path(*row), rows.symbol(*row), content);
+            texts.push(format!("{prefix}{text}"));
+        }
+        Ok(Self {
+            puts,
+            texts: embedder.prepare(texts)?,
+            batch,
+        })
+    }
+
+    /// Returns the rows with their vectors, null where there is nothing to embed.
+    fn embed(self, schema: &SchemaRef, embedder: &dyn Embedder) -> Result<RecordBatch, Error> {
+        let Self { batch, puts, texts } = self;
+        let made = embedder.run(texts)?;
+        let rows = Rows::new(&batch)?;
+        let mut columns: Vec<ArrayRef> = schema
+            .fields()
+            .iter()
+            .filter(|field| field.name() != VECTOR)
+            .filter_map(|field| batch.column_by_name(field.name()).cloned())
+            .collect();
+        let dim = embedder.model().dim;
+        columns.push(Arc::new(vectors(&rows, schema, dim, (&puts, &made))?));
+        RecordBatch::try_new(Arc::clone(schema), columns)
+            .map_err(|error| cs_common::Error::Arrow(error).into())
+    }
+}
+
+/// Returns the column of the vectors that were `made` for some rows, null for the others.
 fn vectors(
     rows: &Rows<'_>,
     schema: &SchemaRef,
-    embedder: &dyn Embedder,
+    dim: usize,
+    (puts, made): (&[usize], &[Vec<f32>]),
 ) -> Result<FixedSizeListArray, Error> {
-    let model = embedder.model();
-    let puts: Vec<usize> = (0..rows.len())
-        .filter(|row| rows.op(*row) == Op::Put)
-        .collect();
-    let mut documents = Vec::with_capacity(puts.len());
-    for row in &puts {
-        let content = rows.content(*row).ok_or_else(|| Error::Chunk {
-            chunk: rows.locate(*row),
-            cause: "has no content to embed".to_owned(),
-        })?;
-        let text = document(rows.path(*row), rows.symbol(*row), content);
-        documents.push(format!("{}{text}", model.document_prefix));
-    }
-    let texts: Vec<&str> = documents.iter().map(String::as_str).collect();
-    let made = if texts.is_empty() {
-        Vec::new()
-    } else {
-        embedder.embed(&texts)?
-    };
-
     let (item, width) = match schema.field_with_name(VECTOR).map(Field::data_type) {
         Ok(DataType::FixedSizeList(item, width)) => (item, *width),
         _ => {
@@ -139,14 +220,14 @@ fn vectors(
         DataType::Float16 => VectorType::F16,
         _ => VectorType::F32,
     };
-    let mut values = vec![0.0_f32; rows.len() * model.dim];
+    let mut values = vec![0.0_f32; rows.len() * dim];
     let mut valid = vec![false; rows.len()];
-    for (row, vector) in puts.iter().zip(&made) {
-        check(vector, model.dim, vector_type).map_err(|cause| Error::Chunk {
+    for (row, vector) in puts.iter().zip(made) {
+        check(vector, dim, vector_type).map_err(|cause| Error::Chunk {
             chunk: rows.locate(*row),
             cause,
         })?;
-        values[row * model.dim..(row + 1) * model.dim].copy_from_slice(vector);
+        values[row * dim..(row + 1) * dim].copy_from_slice(vector);
         valid[*row] = true;
     }
     let values: ArrayRef = match vector_type {

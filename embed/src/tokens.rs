@@ -145,7 +145,7 @@ impl Encoder {
     ///
     /// # Errors
     /// Those of [`Encoder::encode`].
-    pub(crate) fn encode_all(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, Error> {
+    pub(crate) fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, Error> {
         texts.par_iter().map(|text| self.encode(text)).collect()
     }
 }

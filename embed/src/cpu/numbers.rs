@@ -29,7 +29,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 8.333_452e-3;
     let p = p * r + 4.166_579_6e-2;
     let p = p * r + 1.666_666_6e-1;
-    let p = p * r + 5.000_000_1e-1;
+    let p = p * r + 0.5;
     let p = p * r * r + r + 1.0;
     // The integer stands in the low bits of `shifted`; shifted up, it is an exponent.
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
@@ -47,7 +47,7 @@ fn erf(x: f32) -> f32 {
     let p = p * s - 2.101_024_1e-6;
     let p = p * s - 5.692_506_6e-5;
     let p = p * s - 7.349_906_3e-4;
-    let p = p * s - 2.954_599_8e-3;
+    let p = p * s - 2.954_6e-3;
     let p = p * s - 1.609_603_3e-2;
     let q = -1.456_607_2e-5;
     let q = q * s - 2.133_740_6e-4;
@@ -84,7 +84,7 @@ fn gelu(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     // 0.5 (1 + tanh z) is the logistic function of 2 z.
-    x * logistic(1.595_769_1 * (x + 0.044_715 * x * x * x))
+    x * logistic(1.595_769 * (x + 0.044_715 * x * x * x))
 }
 
 #[inline(always)]

@@ -15,6 +15,9 @@ use super::spec::{
 use super::{Batch, Engine};
 use crate::Error;
 
+/// Tokens of one batch, padding included.
+const BATCH_TOKENS: usize = 4096;
+
 /// Numbers of attention scores that are in memory at once, if one row of them is not more.
 const SCORES: usize = 1 << 22;
 
@@ -362,6 +365,20 @@ fn shared(x: &Tensor, group: usize) -> candle_core::Result<Tensor> {
 
 impl Engine for CandleEngine {
     fn run(&self, batch: &Batch<'_>, pooling: Pooling) -> Result<Vec<Vec<f32>>, Error> {
+        let mut vectors = Vec::with_capacity(batch.len());
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            let count = (BATCH_TOKENS / first.len()).clamp(1, rest.len());
+            let (now, later) = rest.split_at(count);
+            vectors.extend(self.pooled(now, pooling)?);
+            rest = later;
+        }
+        Ok(vectors)
+    }
+}
+
+impl CandleEngine {
+    fn pooled(&self, batch: &Batch<'_>, pooling: Pooling) -> Result<Vec<Vec<f32>>, Error> {
         let hidden = self.architecture.hidden;
         let states = self.states(batch)?.to_dtype(DType::F32)?;
         let states: Vec<f32> = states.flatten_all()?.to_vec1()?;

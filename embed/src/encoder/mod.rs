@@ -1,7 +1,7 @@
 //! Transformer encoders: a family's files become one description, which an engine runs.
 //!
-//! Texts are sorted by their number of tokens and run in batches of about equal length, so that
-//! little padding is computed; a text's vector does not depend on the batch that it is in.
+//! Texts are given to an engine from the longest to the shortest, so that those that run together
+//! are about equally long; a text's vector does not depend on the texts that it runs with.
 
 mod candle;
 mod checkpoint;
@@ -28,11 +28,8 @@ pub(crate) use tensors::{Digest, Tensors};
 use crate::cpu::{CpuEngine, Machine};
 use crate::folder::{Recipe, RecipeArgs};
 use crate::tokens::Encoder;
-use crate::{DeviceName, Embedder, Error, ModelSpec};
+use crate::{DeviceName, Embedder, Error, ModelSpec, Prepared};
 use candle::CandleEngine;
-
-/// Tokens of one batch, padding included.
-const BATCH_TOKENS: usize = 4096;
 
 /// What computes an encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +41,7 @@ pub enum EngineName {
     Candle,
 }
 
-/// The token ids of texts; no text is empty.
+/// The token ids of texts, the longest first; no text is empty.
 pub(crate) type Batch<'a> = [&'a [u32]];
 
 /// Computes an encoder.
@@ -133,23 +130,24 @@ impl Embedder for EncoderModel {
         256
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        let ids = self.tokens.encode_all(texts)?;
+    fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
+        Ok(Prepared::Ids(self.tokens.encode_all(&texts)?))
+    }
+
+    fn run(&self, texts: Prepared) -> Result<Vec<Vec<f32>>, Error> {
+        let ids = match texts {
+            Prepared::Ids(ids) => ids,
+            Prepared::Texts(texts) => self.tokens.encode_all(&texts)?,
+        };
         // A text of no tokens at all keeps zeros, which are never passed on.
         let mut vectors = vec![vec![0.0; self.model.dim]; ids.len()];
         let mut order: Vec<usize> = (0..ids.len())
             .filter(|text| !ids[*text].is_empty())
             .collect();
         order.sort_by_key(|text| std::cmp::Reverse(ids[*text].len()));
-        let mut rest = order.as_slice();
-        while let Some(first) = rest.first() {
-            let count = (BATCH_TOKENS / ids[*first].len()).clamp(1, rest.len());
-            let (now, later) = rest.split_at(count);
-            let batch: Vec<&[u32]> = now.iter().map(|text| ids[*text].as_slice()).collect();
-            for (text, pooled) in now.iter().zip(self.engine.run(&batch, self.pooling)?) {
-                vectors[*text] = self.head.finish(pooled);
-            }
-            rest = later;
+        let batch: Vec<&[u32]> = order.iter().map(|text| ids[*text].as_slice()).collect();
+        for (text, pooled) in order.iter().zip(self.engine.run(&batch, self.pooling)?) {
+            vectors[*text] = self.head.finish(pooled);
         }
         Ok(vectors)
     }

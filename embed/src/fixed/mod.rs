@@ -16,7 +16,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 
 use crate::tokens::Pieces;
-use crate::{Embedder, Error};
+use crate::{Embedder, Error, Prepared};
 use numbers::Numbers;
 
 pub(crate) use builtin::{BYTES, ID};
@@ -151,14 +151,21 @@ impl Embedder for StaticModel {
         1024
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        texts
-            .par_iter()
-            .map_init(Vec::new, |ids, text| {
-                self.look_up(text, ids)?;
-                Ok(self.pool(ids))
-            })
-            .collect()
+    fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
+        Ok(Prepared::Texts(texts))
+    }
+
+    fn run(&self, texts: Prepared) -> Result<Vec<Vec<f32>>, Error> {
+        match texts {
+            Prepared::Texts(texts) => texts
+                .par_iter()
+                .map_init(Vec::new, |ids, text| {
+                    self.look_up(text, ids)?;
+                    Ok(self.pool(ids))
+                })
+                .collect(),
+            Prepared::Ids(ids) => Ok(ids.par_iter().map(|ids| self.pool(ids)).collect()),
+        }
     }
 }
 
