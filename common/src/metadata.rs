@@ -58,9 +58,9 @@ pub struct Model {
     pub id: String,
     /// SHA-256 of the model's weights, 64 hex digits.
     pub sha256: String,
-    /// Dimensions of a vector.
+    /// Dimensions of a vector; fewer than the model makes where vectors were cut.
     pub dim: usize,
-    /// The arithmetic's type: `f32`, `f16`, `bf16`, `int8`.
+    /// The arithmetic's type: `f32`, `f16`, `bf16`, `int8`; of a static model its rows' type.
     pub dtype: String,
     /// How token vectors become one: `mean`, `cls`, `last`, `weighted-mean`.
     pub pooling: String,

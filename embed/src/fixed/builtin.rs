@@ -5,12 +5,13 @@
 
 use std::path::Path;
 
+use tokenizers::Tokenizer;
+
 use super::folder::{self, Parts};
 use super::{Memory, StaticModel};
 use crate::Error;
 use crate::tokens::Pieces;
 use crate::wordpiece::WordPiece;
-use tokenizers::Tokenizer;
 
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 
