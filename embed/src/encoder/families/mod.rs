@@ -96,7 +96,7 @@ pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Fam
 
 /// Returns the numbers of one head, where heads share the state evenly.
 fn head_dim(config: &Config, hidden: usize, heads: usize) -> Result<usize, Error> {
-    if hidden % heads == 0 {
+    if hidden.is_multiple_of(heads) {
         return Ok(hidden / heads);
     }
     let cause = format!("{heads} attention heads cannot share a hidden size of {hidden}");
@@ -125,7 +125,7 @@ fn default_rope(parameters: &Config) -> Result<(), Error> {
 /// Returns the inverse frequencies of rotary positions over all of a head, rounded as PyTorch
 /// rounds them.
 fn frequencies(config: &Config, theta: f64, head_dim: usize) -> Result<Arc<[f32]>, Error> {
-    if head_dim % 2 != 0 {
+    if !head_dim.is_multiple_of(2) {
         let cause = format!("rotary positions need an even head size, not {head_dim}");
         return Err(config.error(cause));
     }

@@ -73,7 +73,13 @@ fn layers(config: &Config, head_dim: usize) -> Result<Vec<LayerShape>, Error> {
         let every = config
             .size_if_there("global_attn_every_n_layers")?
             .unwrap_or(3);
-        let layer = |index: usize| if index % every == 0 { &global } else { &local };
+        let layer = |index: usize| {
+            if index.is_multiple_of(every) {
+                &global
+            } else {
+                &local
+            }
+        };
         return Ok((0..count).map(|index| layer(index).clone()).collect());
     };
     let types = types.as_array().map(Vec::as_slice).unwrap_or_default();
