@@ -25,7 +25,7 @@ pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Fam
     let kv_heads = config
         .size_if_there("num_key_value_heads")?
         .unwrap_or(heads);
-    if heads % kv_heads != 0 {
+    if !heads.is_multiple_of(kv_heads) {
         let cause = format!("{heads} attention heads cannot share {kv_heads} of keys and values");
         return Err(config.error(cause));
     }
