@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cs_embed::{Embedder, ModelSpec, open};
+use cs_embed::{Embedder, ModelSpec, RecipeArgs, open};
 use serde_json::Value;
 
 fn data() -> PathBuf {
@@ -14,7 +14,10 @@ fn data() -> PathBuf {
 fn model(folder: &Path, max_tokens: Option<usize>) -> Box<dyn Embedder> {
     let spec = ModelSpec {
         id: folder.display().to_string(),
-        max_tokens,
+        recipe: RecipeArgs {
+            max_tokens,
+            ..RecipeArgs::default()
+        },
         ..ModelSpec::default()
     };
     open(&spec).unwrap()
