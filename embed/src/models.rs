@@ -126,12 +126,16 @@ impl Entry {
         let sentence = json(&folder.join("sentence_bert_config.json"));
         let first = |value: &Value, names: &[&str]| names.iter().find_map(|n| value[n].as_u64());
         let is_static = fixed::Layout::find(folder).is_some();
-        let cause = match cache::missing(folder) {
-            Some(file) => Some(format!("{file} is missing")),
-            None if is_static => None,
-            None => encoder::check(folder).err().map(|error| error.to_string()),
-        };
         let named = config["model_type"].as_str().map(str::to_owned);
+        let is_known = named
+            .as_deref()
+            .is_none_or(|name| families().contains(&name));
+        let cause = match cache::missing(folder) {
+            // A file that is missing is told first only where it would help to bring it.
+            Some(file) if is_static || is_known => Some(format!("{file} is missing")),
+            _ if is_static => None,
+            _ => encoder::check(folder).err().map(|error| error.to_string()),
+        };
         Self {
             model,
             family: if is_static {

@@ -22,8 +22,9 @@ impl Checkpoint {
     /// family or asks for what is not done here.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         let config = Config::read(&folder.join("config.json"))?;
+        let open = families::find(&config)?;
         let mut tensors = Tensors::open(folder)?;
-        let family = families::open(&config, &mut tensors)?;
+        let family = open(&config, &mut tensors)?;
         Ok(Self { family, tensors })
     }
 

@@ -25,10 +25,10 @@ pub(crate) use config::Config;
 pub(crate) use pooling::{Head, Projection};
 pub(crate) use tensors::{Digest, Tensors};
 
-use crate::cpu::{CpuEngine, Machine};
+use crate::cpu::{CpuEngine, Machine, Precision};
 use crate::folder::{Recipe, RecipeArgs};
 use crate::tokens::Encoder;
-use crate::{DeviceName, Embedder, Error, ModelSpec, Prepared};
+use crate::{DeviceName, Embedder, Error, ModelSpec, PrecisionArgs, Prepared};
 use candle::CandleEngine;
 
 /// What computes an encoder.
@@ -94,12 +94,22 @@ impl EncoderModel {
         let machine = Machine::detect();
         let config = Config::read(&recipe.encoder.join("config.json"))?;
         let own = config.text("dtype").or(config.text("torch_dtype"));
-        let precision = spec.precision.choose(own, &machine)?;
-        let engine: Box<dyn Engine> = match (spec.engine, spec.device) {
-            (EngineName::Native, DeviceName::Cpu) => {
-                Box::new(CpuEngine::load(&checkpoint, precision, machine)?)
-            }
-            _ => Box::new(CandleEngine::load(&checkpoint, device)?),
+        let is_native = (spec.engine, spec.device) == (EngineName::Native, DeviceName::Cpu);
+        let precision = if is_native {
+            spec.precision.choose(own, &machine)?
+        } else {
+            Precision::F32
+        };
+        let engine: Box<dyn Engine> = if is_native {
+            Box::new(CpuEngine::load(&checkpoint, precision, machine)?)
+        } else if spec.precision == PrecisionArgs::default() {
+            Box::new(CandleEngine::load(&checkpoint, device)?)
+        } else {
+            return Err(Error::Device {
+                device: spec.device.to_string(),
+                cause: "computes in f32 only".to_owned(),
+                hint: "leave --dtype and --quantize out, or take --device cpu",
+            });
         };
         Ok(Self {
             tokens: Encoder::new(tokenizer, Some(max_tokens))?,

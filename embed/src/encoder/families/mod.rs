@@ -32,8 +32,9 @@ pub(crate) trait Family: Send + Sync {
     fn layer(&self, tensors: &Tensors, index: usize) -> Result<LayerWeights, Error>;
 }
 
-/// Reads a config, and finds the prefix of the tensors' names.
-type Open = fn(&Config, &mut Tensors) -> Result<Box<dyn Family>, Error>;
+/// Reads a config, and finds the prefix of the tensors' names. It fails with [`Error::Model`] where
+/// the config asks for what is not done.
+pub(crate) type Open = fn(&Config, &mut Tensors) -> Result<Box<dyn Family>, Error>;
 
 /// How a family is known.
 struct Row {
@@ -76,11 +77,11 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
-/// Opens an encoder of whichever family it is.
+/// Finds what opens an encoder of its family.
 ///
 /// # Errors
-/// [`Error::Model`] for a family that is not known, or a config that asks for what is not done.
-pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Family>, Error> {
+/// [`Error::Model`] for a family that is not known.
+pub(crate) fn find(config: &Config) -> Result<Open, Error> {
     let Some(model_type) = config.text("model_type") else {
         return Err(config.error("names no `model_type`".to_owned()));
     };
@@ -89,7 +90,7 @@ pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Fam
         row.model_type == model_type && (row.positions.is_none() || row.positions == positions)
     };
     match FAMILIES.iter().find(fits) {
-        Some(row) => (row.open)(config, tensors),
+        Some(row) => Ok(row.open),
         None => {
             let known = names().join(", ");
             Err(config.error(format!(
