@@ -3,6 +3,7 @@
 mod bad_input;
 mod changes;
 mod documents;
+mod encoders;
 mod hub;
 mod interop;
 mod pipe_matrix;
