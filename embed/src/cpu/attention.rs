@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::kernel::{At, MR, NR, TILE_ROWS, Tile};
 use super::machine::Machine;
-use super::numbers::{exp, max, sum};
+use super::numbers::max;
+use super::vectors::Weigh;
 
 /// What stays the same for all texts in a layer.
 #[derive(Clone, Copy)]
@@ -192,21 +193,24 @@ impl Head<'_> {
         let (scores, after) = rest.split_at_mut(seen.len());
         before.fill(0.0);
         after.fill(0.0);
-        match self.shape.slopes {
-            None => scores.iter_mut().for_each(|score| *score *= scale),
+        let scale = match self.shape.slopes {
+            None => scale,
             Some(slopes) => {
                 let slope = slopes[self.head];
                 for (key, score) in scores.iter_mut().enumerate() {
                     let distance = token.abs_diff(seen.start + key) as f32;
                     *score = *score * scale - slope * distance;
                 }
+                1.0
             }
-        }
-        let most = max(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - most);
-        }
-        1.0 / sum(scores, |weight| weight)
+        };
+        // The scale is above zero, so that the greatest is the same before and after it.
+        let most = max(scores) * scale;
+        1.0 / self.machine.arch.dispatch(Weigh {
+            scores,
+            scale,
+            most,
+        })
     }
 }
 

@@ -1,12 +1,14 @@
 //! A linear map with its weights packed for the kernels.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::amx;
 use super::kernel::{At, BLOCK, MR, NR, TILE_ROWS, Tile};
 use super::machine::{Machine, Precision};
-use super::numbers::{ROUND, activate, to_bf16};
+use super::numbers::{ROUND, to_bf16};
+use super::vectors::{activate, shift};
 use crate::encoder::spec::{Activation, Dense};
 
 /// The most rows that are taken at once: whole tiles of each kernel, and few enough that they and
@@ -160,10 +162,14 @@ impl Linear {
                 let count = step.min(rows - top);
                 self.product(Place { panel, top, count }, x, operand, &mut tile);
                 let y = &mut y[top * self.outputs..];
-                self.machine.vectorize(
-                    #[inline(always)]
-                    || self.finish(panel, &tile[..count], y),
-                );
+                self.machine.arch.dispatch(Finish {
+                    end: self.end,
+                    bias: &self.bias[panel],
+                    tile: &mut tile[..count],
+                    y,
+                    outputs: self.outputs,
+                    panel,
+                });
             }
         }
     }
@@ -221,40 +227,55 @@ impl Linear {
             }
         }
     }
+}
 
-    /// Writes a tile's rows to where they belong in `y`.
+/// What follows the product of a tile: its rows go to where they belong in `y`.
+struct Finish<'a> {
+    end: End,
+    bias: &'a [f32; NR],
+    tile: &'a mut [[f32; NR]],
+    y: &'a mut [f32],
+    /// Numbers of a row of `y`.
+    outputs: usize,
+    panel: usize,
+}
+
+impl WithSimd for Finish<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn finish(&self, panel: usize, tile: &[[f32; NR]], y: &mut [f32]) {
-        let bias = &self.bias[panel];
-        let width = match self.end {
-            End::Gate(_) => NR / 2,
-            _ => NR,
-        };
-        let left = panel * width;
-        let width = width.min(self.outputs - left);
-        for (sums, y) in tile.iter().zip(y.chunks_mut(self.outputs)) {
-            let y = &mut y[left..left + width];
-            let mut sums = *sums;
-            for (sum, bias) in sums.iter_mut().zip(bias) {
-                *sum += bias;
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (sums, y) in self.tile.iter_mut().zip(self.y.chunks_mut(self.outputs)) {
+            shift(simd, sums, self.bias);
             match self.end {
-                End::Write => {}
-                End::Add => {
-                    y.iter_mut().zip(&sums).for_each(|(y, sum)| *y += sum);
-                    continue;
+                End::Write => put(sums, &mut y[self.panel * NR..]),
+                End::Add => shift(simd, &mut y[self.panel * NR..], sums),
+                End::Bend(activation) => {
+                    activate(simd, activation, sums);
+                    put(sums, &mut y[self.panel * NR..]);
                 }
-                End::Bend(activation) => activate(activation, &mut sums),
                 End::Gate(activation) => {
                     let (bent, gates) = sums.split_at_mut(NR / 2);
-                    activate(activation, bent);
+                    activate(simd, activation, bent);
                     bent.iter_mut()
                         .zip(gates)
                         .for_each(|(sum, gate)| *sum *= *gate);
+                    if let Some(bent) = bent.first_chunk::<{ NR / 2 }>() {
+                        put(bent, &mut y[self.panel * NR / 2..]);
+                    }
                 }
             }
-            y.copy_from_slice(&sums[..width]);
         }
+    }
+}
+
+/// Copies numbers to the beginning of `y`, as many as it has room for.
+#[inline(always)]
+fn put<const N: usize>(numbers: &[f32; N], y: &mut [f32]) {
+    // Nearly always there is room for all, and a copy of known length is a few instructions.
+    match y.first_chunk_mut::<N>() {
+        Some(y) => *y = *numbers,
+        None => y.copy_from_slice(&numbers[..y.len()]),
     }
 }
 

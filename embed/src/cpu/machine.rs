@@ -40,6 +40,8 @@ enum Vectors {
 #[derive(Clone, Copy)]
 pub(crate) struct Machine {
     vectors: Vectors,
+    /// The same for code that is written in vectors.
+    pub(super) arch: pulp::Arch,
     /// The product of f32 numbers.
     pub(super) f32: kernel::F32,
     bf16: bool,
@@ -53,6 +55,7 @@ impl Machine {
     pub(crate) fn detect() -> Self {
         let mut machine = Self {
             vectors: Vectors::Baseline,
+            arch: pulp::Arch::new(),
             f32: kernel::f32_plain,
             bf16: false,
             vnni: false,
@@ -88,6 +91,7 @@ impl Machine {
         let own = Self::detect();
         let mut all = vec![Self {
             vectors: Vectors::Baseline,
+            arch: pulp::Arch::Scalar,
             f32: kernel::f32_plain,
             bf16: false,
             vnni: false,
@@ -97,6 +101,7 @@ impl Machine {
         if own.vectors == Vectors::Avx512 {
             all.push(Self {
                 vectors: Vectors::Avx2,
+                arch: pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
                 f32: kernel::f32_avx2,
                 ..all[0]
             });

@@ -13,6 +13,7 @@ mod linear;
 mod machine;
 mod numbers;
 mod rotary;
+mod vectors;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
