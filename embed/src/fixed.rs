@@ -1,7 +1,7 @@
 //! The built-in model: one vector a token, their weighted sum normalised. It is part of the binary.
 //!
 //! Its files are laid out as model2vec's: `embeddings`, a row of eight-bit numbers for each
-//! token, and `weights`, the factor of each row. `scripts/distill-builtin` makes them.
+//! token, and `weights`, the factor of each row. `scripts/train-builtin` makes them.
 
 use cs_common::metadata::Model;
 use rayon::prelude::*;
