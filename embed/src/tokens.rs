@@ -106,8 +106,12 @@ impl Encoder {
 mod tests {
     use super::*;
 
+    /// The built-in model's vocabulary under BERT's own normalizer, which has the fast way.
     fn tokenizer() -> Tokenizer {
-        Tokenizer::from_bytes(include_bytes!("../model/tokenizer.json")).unwrap()
+        let bytes = include_bytes!("../model/tokenizer.json");
+        let mut tokenizer = Tokenizer::from_bytes(bytes).unwrap();
+        tokenizer.with_normalizer(Some(tokenizers::normalizers::BertNormalizer::default()));
+        tokenizer
     }
 
     /// Texts with what makes a difference to BERT's rules.
