@@ -259,6 +259,7 @@ def fetch(rows, out, jobs=6):
                 target = out / folder_name("crates", name)
                 shutil.move(out / "tmp-crates" / name, target)
                 (target / ".fetched").write_text(json.dumps(found[name]))
+        shutil.rmtree(out / "tmp-crates", ignore_errors=True)
     for name, _ in names:
         note = out / folder_name("crates", name) / ".fetched"
         if note.exists():
