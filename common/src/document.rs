@@ -4,18 +4,13 @@ use blake3::{Hash, Hasher};
 
 /// Returns the text that stands for a chunk when it is embedded.
 ///
-/// It is the path, the qualified symbol and the content, in this order, a line each: the words
-/// of a path and of a symbol say what a body often does not.
+/// It is the path and the qualified symbol, a line each, twice, and then the content. The words of
+/// a path and of a symbol say what a body often does not, and a long body would drown them:
+/// `BENCHMARKS.md` has what each part is worth.
 pub fn document(path: &str, symbol: Option<&str>, content: &str) -> String {
-    let symbol = symbol.unwrap_or_default();
-    let mut text = String::with_capacity(path.len() + symbol.len() + content.len() + 2);
-    text.push_str(path);
-    if !symbol.is_empty() {
-        text.push('\n');
-        text.push_str(symbol);
-    }
-    text.push('\n');
-    text.push_str(content);
+    let parts = parts(path, symbol, content);
+    let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.push_str(part));
     text
 }
 
@@ -24,14 +19,19 @@ pub fn document(path: &str, symbol: Option<&str>, content: &str) -> String {
 /// Chunks with equal hashes have equal vectors under one model.
 pub fn content_hash(path: &str, symbol: Option<&str>, content: &str) -> String {
     let mut hasher = Hasher::new();
-    hasher.update(path.as_bytes());
-    if let Some(symbol) = symbol.filter(|symbol| !symbol.is_empty()) {
-        hasher.update(b"\n");
-        hasher.update(symbol.as_bytes());
+    for part in parts(path, symbol, content) {
+        hasher.update(part.as_bytes());
     }
-    hasher.update(b"\n");
-    hasher.update(content.as_bytes());
     hex32(hasher.finalize())
+}
+
+/// Returns the pieces of a document in their order.
+fn parts<'a>(path: &'a str, symbol: Option<&'a str>, content: &'a str) -> [&'a str; 9] {
+    let (symbol, end) = match symbol {
+        Some(symbol) if !symbol.is_empty() => (symbol, "\n"),
+        _ => ("", ""),
+    };
+    [path, "\n", symbol, end, path, "\n", symbol, end, content]
 }
 
 /// Returns the first 128 bits of a BLAKE3 hash as 32 hex digits.
@@ -42,6 +42,17 @@ pub fn hex32(hash: Hash) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_document_names_its_place_twice() {
+        let text = document("src/a.rs", Some("Index::open"), "fn open() {}");
+        assert_eq!(
+            text,
+            "src/a.rs\nIndex::open\nsrc/a.rs\nIndex::open\nfn open() {}"
+        );
+        let text = document("notes.txt", None, "a line");
+        assert_eq!(text, "notes.txt\nnotes.txt\na line");
+    }
 
     #[test]
     fn the_hash_is_over_the_document() {
