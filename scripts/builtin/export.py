@@ -20,7 +20,8 @@ def write(rows, tokens, out):
     quantised = np.rint(rows / scale[:, None]).astype(np.int8)
     save_file({"embeddings": quantised, "weights": weights}, out / "model.safetensors")
     (out / "model.safetensors").chmod(0o644)
-    config = {"model_type": "model2vec", "hidden_dim": rows.shape[1], "normalize": True}
+    config = {"model_type": "model2vec", "hidden_dim": rows.shape[1], "normalize": True,
+              "max_length": None}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     text = json.dumps(vocabulary.tokenizer_json(tokens), ensure_ascii=False, separators=(",", ":"))
     (out / "tokenizer.json").write_text(text, encoding="utf-8")

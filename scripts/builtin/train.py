@@ -108,7 +108,8 @@ def batches(groups, weights, size, steps, rng):
 def contrast(rows, questions, documents, groups, options, anchors=None, log=print, check=None):
     """InfoNCE both ways over (question, document) pairs, negatives from the batch.
 
-    questions: function (index, rng) -> bag; documents: the same. options: steps, batch, rate,
+    questions: function (index, rng) -> bag; documents: the same. options: steps, schedule (steps
+    after which the rate would be 0; training ends before), batch, rate,
     temperature, weights (of a language, by its name and number of pairs), anchor (weight of the
     teacher's vectors of `anchors`, which stay a goal).
     """
@@ -119,7 +120,7 @@ def contrast(rows, questions, documents, groups, options, anchors=None, log=prin
     for step, picked in enumerate(batches(groups, options["weights"], options["batch"], steps, rng)):
         warm = min(1.0, (step + 1) / 50)
         for group in adam.param_groups:
-            group["lr"] = options["rate"] * warm * (1 - step / steps)
+            group["lr"] = options["rate"] * warm * (1 - step / max(steps, options["schedule"]))
         picked = np.unique(picked)
         q = embed(rows, [questions(i, rng) for i in picked])
         d = embed(rows, [documents(i, rng) for i in picked])

@@ -193,7 +193,7 @@ fn the_same_weights_pooled_otherwise_are_another_model() {
     let home = home();
     home.sh(r#"cs-embed --to jsonl < chunks.arrows | sed 's/weighted-mean/cls/' | cs-store db"#)
         .status(2)
-        .says("the store holds vectors of builtin (256 dimensions, weighted-mean pooling")
+        .says("the store holds vectors of builtin (320 dimensions, weighted-mean pooling")
         .says("cls pooling");
     still_there(&home);
 }

@@ -434,7 +434,7 @@ fn models_are_listed_with_what_can_be_run() {
     assert_eq!(ids, ["builtin", "org/t5", "team/tiny@refs/pr/1"]);
     let runs: Vec<_> = models.iter().map(|model| &model["runs"]).collect();
     assert_eq!(runs, [true, false, true]);
-    assert_eq!(models[0]["dim"], 256);
+    assert_eq!(models[0]["dim"], 320);
     let cause = models[1]["cause"].as_str().expect("a cause");
     assert!(cause.contains("t5"), "{cause}");
     assert_eq!(models[2]["family"], "bert");
