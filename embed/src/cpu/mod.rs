@@ -12,6 +12,7 @@ mod kernel;
 mod linear;
 mod machine;
 mod numbers;
+mod pack;
 mod rotary;
 mod vectors;
 
@@ -23,9 +24,10 @@ use crate::Error;
 use crate::encoder::spec::{Architecture, Ends, LayerWeights, NormWeights, Order, QueryKeyNorm};
 use crate::encoder::{Batch, Checkpoint, Engine, Pooling};
 use attention::Shape;
-use linear::{End, Linear, Operand};
+use linear::{End, Linear};
 pub(crate) use machine::{Machine, Precision};
 use numbers::{normalize, rotate};
+use pack::Operand;
 use rotary::Rotary;
 
 /// Tokens of a part: enough rows for each panel of weights, few enough for a core's second cache.

@@ -6,7 +6,7 @@ use super::super::spec::{
     Activation, Architecture, Ends, LayerShape, LayerWeights, Norm, Order, QueryKeyNorm,
 };
 use super::super::tensors::Tensors;
-use super::{Family, head_dim};
+use super::{BERT_NORM, Family, bert_ends, bert_qkv, head_dim};
 use crate::Error;
 
 /// A BERT encoder.
@@ -91,17 +91,12 @@ impl Family for Bert {
 
     fn ends(&self, tensors: &Tensors) -> Result<Ends, Error> {
         let hidden = self.architecture.hidden;
-        let table =
-            |name: &str, rows| tensors.table(&format!("embeddings.{name}.weight"), rows, hidden);
-        let mut segment = vec![0.0; hidden];
-        table("token_type_embeddings", self.segments)?.add_row(0, &mut segment);
-        let positions = table("position_embeddings", self.positions)?;
+        let rows = (self.vocabulary, self.segments);
+        let table = "embeddings.position_embeddings.weight";
+        let positions = tensors.table(table, self.positions, hidden)?;
         Ok(Ends {
-            tokens: table("word_embeddings", self.vocabulary)?,
             positions: Some((positions, self.first_position)),
-            segment: Some(segment),
-            norm: Some(tensors.norm("embeddings.LayerNorm", hidden, true)?),
-            last_norm: None,
+            ..bert_ends(tensors, rows, hidden, BERT_NORM)?
         })
     }
 
@@ -114,11 +109,8 @@ impl Family for Bert {
         let name = |part: &str| format!("encoder.layer.{index}.{part}");
         let dense =
             |part: &str, outputs, inputs| tensors.dense(&[(&name(part), outputs)], inputs, true);
-        let own = |part: &str| name(&format!("attention.self.{part}"));
-        let qkv = [own("query"), own("key"), own("value")];
-        let qkv = qkv.each_ref().map(|name| (name.as_str(), hidden));
         Ok(LayerWeights {
-            qkv: tensors.dense(&qkv, hidden, true)?,
+            qkv: bert_qkv(tensors, index, hidden)?,
             query_key_norms: None,
             out: dense("attention.output.dense", hidden, hidden)?,
             attention_norm: Some(tensors.norm(

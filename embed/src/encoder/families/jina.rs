@@ -6,7 +6,7 @@ use super::super::spec::{
     Activation, Architecture, Dense, Ends, LayerWeights, NormWeights, QueryKeyNorm,
 };
 use super::super::tensors::Tensors;
-use super::{Family, bert};
+use super::{BERT_NORM, Family, bert, bert_ends, bert_qkv};
 use crate::Error;
 
 /// A JinaBERT encoder.
@@ -95,18 +95,8 @@ impl Family for Jina {
     }
 
     fn ends(&self, tensors: &Tensors) -> Result<Ends, Error> {
-        let hidden = self.architecture.hidden;
-        let table =
-            |name: &str, rows| tensors.table(&format!("embeddings.{name}.weight"), rows, hidden);
-        let mut segment = vec![0.0; hidden];
-        table("token_type_embeddings", self.segments)?.add_row(0, &mut segment);
-        Ok(Ends {
-            tokens: table("word_embeddings", self.vocabulary)?,
-            positions: None,
-            segment: Some(segment),
-            norm: Some(tensors.norm("embeddings.LayerNorm", hidden, true)?),
-            last_norm: None,
-        })
+        let rows = (self.vocabulary, self.segments);
+        bert_ends(tensors, rows, self.architecture.hidden, BERT_NORM)
     }
 
     fn layer(&self, tensors: &Tensors, index: usize) -> Result<LayerWeights, Error> {
@@ -118,16 +108,13 @@ impl Family for Jina {
         let name = |part: &str| format!("encoder.layer.{index}.{part}");
         let dense = |part: &str, inputs| tensors.dense(&[(&name(part), hidden)], inputs, true);
         let norm = |part: &str| tensors.norm(&name(part), hidden, true);
-        let own = |part: &str| name(&format!("attention.self.{part}"));
-        let qkv = [own("query"), own("key"), own("value")];
-        let qkv = qkv.each_ref().map(|name| (name.as_str(), hidden));
         let (up, down, last) = if self.code {
             ("mlp.up_gated_layer", "mlp.down_layer", "layer_norm_2")
         } else {
             ("mlp.gated_layers", "mlp.wo", "mlp.layernorm")
         };
         Ok(LayerWeights {
-            qkv: tensors.dense(&qkv, hidden, true)?,
+            qkv: bert_qkv(tensors, index, hidden)?,
             query_key_norms: self.query_key_norms(tensors, name)?,
             out: dense("attention.output.dense", hidden)?,
             attention_norm: Some(norm("attention.output.LayerNorm")?),

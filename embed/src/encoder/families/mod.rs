@@ -10,7 +10,7 @@ mod qwen;
 use std::sync::Arc;
 
 use super::config::Config;
-use super::spec::{Architecture, Ends, LayerWeights};
+use super::spec::{Architecture, Dense, Ends, LayerWeights};
 use super::tensors::Tensors;
 use crate::Error;
 
@@ -98,6 +98,44 @@ pub(crate) fn find(config: &Config) -> Result<Open, Error> {
             )))
         }
     }
+}
+
+/// What BERT calls the norm before its first layer.
+const BERT_NORM: &str = "embeddings.LayerNorm";
+
+/// Reads what stands before the first layer in BERT and those that came from it, but for
+/// positions: tables of `rows`, first tokens, then segments, and a norm.
+///
+/// # Errors
+/// Those of [`Family::ends`].
+fn bert_ends(
+    tensors: &Tensors,
+    (vocabulary, segments): (usize, usize),
+    hidden: usize,
+    norm: &str,
+) -> Result<Ends, Error> {
+    let table =
+        |name: &str, rows| tensors.table(&format!("embeddings.{name}.weight"), rows, hidden);
+    let mut segment = vec![0.0; hidden];
+    table("token_type_embeddings", segments)?.add_row(0, &mut segment);
+    Ok(Ends {
+        tokens: table("word_embeddings", vocabulary)?,
+        positions: None,
+        segment: Some(segment),
+        norm: Some(tensors.norm(norm, hidden, true)?),
+        last_norm: None,
+    })
+}
+
+/// Reads the map to queries, keys and values, which BERT has apart.
+///
+/// # Errors
+/// Those of [`Family::layer`].
+fn bert_qkv(tensors: &Tensors, layer: usize, hidden: usize) -> Result<Dense, Error> {
+    let name = |part: &str| format!("encoder.layer.{layer}.attention.self.{part}");
+    let names = [name("query"), name("key"), name("value")];
+    let parts = names.each_ref().map(|name| (name.as_str(), hidden));
+    tensors.dense(&parts, hidden, true)
 }
 
 /// Returns the numbers of one head, where heads share the state evenly.

@@ -6,7 +6,7 @@ use super::super::spec::{
     Activation, Architecture, Ends, LayerShape, LayerWeights, Norm, Order, QueryKeyNorm,
 };
 use super::super::tensors::Tensors;
-use super::{Family, frequencies, head_dim, rope_theta};
+use super::{Family, bert_ends, frequencies, head_dim, rope_theta};
 use crate::Error;
 
 /// The hub's keys, which are those of GPT-2, and transformers' for the same.
@@ -150,18 +150,8 @@ impl Family for Nomic {
     }
 
     fn ends(&self, tensors: &Tensors) -> Result<Ends, Error> {
-        let hidden = self.architecture.hidden;
-        let table =
-            |name: &str, rows| tensors.table(&format!("embeddings.{name}.weight"), rows, hidden);
-        let mut segment = vec![0.0; hidden];
-        table("token_type_embeddings", self.segments)?.add_row(0, &mut segment);
-        Ok(Ends {
-            tokens: table("word_embeddings", self.vocabulary)?,
-            positions: None,
-            segment: Some(segment),
-            norm: Some(tensors.norm(self.names.norm, hidden, true)?),
-            last_norm: None,
-        })
+        let rows = (self.vocabulary, self.segments);
+        bert_ends(tensors, rows, self.architecture.hidden, self.names.norm)
     }
 
     fn layer(&self, tensors: &Tensors, index: usize) -> Result<LayerWeights, Error> {
