@@ -31,6 +31,11 @@ const PRUNE_VERSIONS: usize = 32;
 /// How long a version stays for those who read it, once another is there.
 pub(crate) const VERSION_LIFE: Duration = Duration::from_secs(600);
 
+/// What is shown of the steps, which can take long.
+const COMPACTING: &str = "joining fragments";
+const INDEXING: &str = "bringing the indexes up to date";
+const PRUNING: &str = "removing old versions";
+
 /// Makes what indexes are missing, takes new rows into the others, and tidies up where it pays.
 pub(crate) async fn refresh(chunks: &Chunks) -> Result<(), Error> {
     let fail = |error| chunks.fail(error);
@@ -38,13 +43,17 @@ pub(crate) async fn refresh(chunks: &Chunks) -> Result<(), Error> {
     if rows == 0 {
         return Ok(());
     }
+    let steps = Steps::start();
     if chunks.dataset().await?.count_fragments() >= COMPACT_FRAGMENTS {
+        steps.begin(COMPACTING);
         compact(chunks, CompactionOptions::default()).await?;
     }
+    steps.begin(INDEXING);
     if make_missing(chunks, rows).await? {
         extend(chunks, &OptimizeOptions::default()).await?;
     }
     if chunks.table.list_versions().await.map_err(fail)?.len() >= PRUNE_VERSIONS {
+        steps.begin(PRUNING);
         prune(chunks, VERSION_LIFE).await?;
     }
     Ok(())
@@ -56,19 +65,19 @@ pub(crate) async fn optimize(chunks: &Chunks, keep: Duration) -> Result<(), Erro
     let steps = Steps::start();
     let rows = chunks.table.count_rows(None).await;
     let rows = rows.map_err(|error| chunks.fail(error))?;
-    steps.begin("joining fragments");
+    steps.begin(COMPACTING);
     let thorough = CompactionOptions {
         materialize_deletions_threshold: 0.0,
         ..CompactionOptions::default()
     };
     compact(chunks, thorough).await?;
     if rows > 0 {
-        steps.begin("bringing the indexes up to date");
+        steps.begin(INDEXING);
         if make_missing(chunks, rows).await? {
             extend(chunks, &OptimizeOptions::merge(usize::MAX)).await?;
         }
     }
-    steps.begin("removing old versions");
+    steps.begin(PRUNING);
     prune(chunks, keep).await
 }
 

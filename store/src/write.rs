@@ -54,7 +54,7 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
     let mark = Mark::begin(&folder, &metadata)?;
     let mut writer = Writer {
         mark,
-        progress: Progress::start(metadata.totals),
+        progress: Some(Progress::start(metadata.totals)),
         ledger,
         seen: HashSet::new(),
         pending: None,
@@ -126,7 +126,8 @@ struct Tally {
 /// Commits steps, at most one at a time, while the next one is gathered.
 struct Writer {
     mark: Mark,
-    progress: Progress,
+    /// What shows how far the stream is, as long as there is more of it.
+    progress: Option<Progress>,
     ledger: Ledger,
     /// The files that this stream brought.
     seen: HashSet<(String, String)>,
@@ -155,8 +156,9 @@ impl Writer {
             .extend(names.map(|file| (file.repo.clone(), file.path.clone())));
         self.tally.files += step.put_files;
         self.tally.chunks += step.rows;
-        self.progress
-            .update(self.seen.len() as u64, self.tally.chunks as u64);
+        if let Some(progress) = &self.progress {
+            progress.update(self.seen.len() as u64, self.tally.chunks as u64);
+        }
         let chunks = self.chunks.clone();
         let put_files = step.put_files;
         let task = async move { chunks.commit(step, stale).await };
@@ -200,6 +202,7 @@ impl Writer {
     /// Records where the rows are from, brings the indexes up to date, and says in the manifest
     /// that all this is what it describes.
     fn finish(&mut self, metadata: &StreamMetadata) -> Result<(), Error> {
+        self.progress = None;
         let made_rows = self.tally.chunks > 0;
         let version = self.runtime.block_on(async {
             self.chunks.record(metadata, made_rows).await?;
