@@ -192,3 +192,88 @@ fn in_order(chunks: &Chunks, rows: &RecordBatch) -> Result<RecordBatch, Error> {
     let order = UInt64Array::from_iter_values(order.into_iter().map(|row| row as u64));
     take_record_batch(rows, &order).map_err(|error| Error::damaged(chunks.folder().path(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array};
+    use arrow_schema::{DataType, Field};
+    use cs_common::metadata::Model;
+
+    use super::*;
+    use crate::folder::Folder;
+    use crate::runtime;
+    use crate::step::Gatherer;
+
+    /// Makes rows of (path, first byte), each with the vector of one number.
+    fn batch(rows: &[(&str, u64)]) -> RecordBatch {
+        let text = |value: &str| Arc::new(StringArray::from(vec![value; rows.len()])) as ArrayRef;
+        let paths = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+        let starts = UInt64Array::from_iter_values(rows.iter().map(|row| row.1));
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let values = Arc::new(Float32Array::from(vec![1.0; rows.len()]));
+        let vectors = FixedSizeListArray::new(item, 1, values, None);
+        RecordBatch::try_from_iter([
+            ("op", text("put")),
+            ("repo", text("r")),
+            ("path", Arc::new(paths) as ArrayRef),
+            ("start_byte", Arc::new(starts) as ArrayRef),
+            ("vector", Arc::new(vectors) as ArrayRef),
+        ])
+        .unwrap()
+    }
+
+    fn model() -> Model {
+        Model {
+            id: "m".to_owned(),
+            sha256: String::new(),
+            dim: 1,
+            dtype: "f32".to_owned(),
+            pooling: "mean".to_owned(),
+            normalized: true,
+            max_tokens: None,
+            query_prefix: String::new(),
+            document_prefix: String::new(),
+        }
+    }
+
+    #[test]
+    fn rows_that_lie_apart_are_one_file_in_order_and_come_last() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::create(home.path()).unwrap();
+        let read = runtime(folder.path()).unwrap().block_on(async {
+            let schema = batch(&[]).schema();
+            let chunks = Chunks::open_or_create(&folder, &schema, (&model(), &[])).await;
+            let chunks = chunks.unwrap();
+            for rows in [&[("a", 10), ("b", 3), ("b", 7)][..], &[("c", 0), ("a", 0)]] {
+                let mut gatherer = Gatherer::default();
+                gatherer.push(&batch(rows), 1).unwrap();
+                for step in gatherer.finish(true) {
+                    // As if the file had not been stored before: its rows stay where they are.
+                    chunks.commit(step, false).await.unwrap();
+                }
+            }
+            let dataset = chunks.dataset().await.unwrap();
+            let mut read = Vec::new();
+            each_file(
+                &chunks,
+                &dataset,
+                &["repo", "path", "start_byte"],
+                |name, rows| {
+                    let starts = rows.column(2).as_primitive::<UInt64Type>();
+                    read.push((name.path.clone(), starts.values().to_vec()));
+                    Ok(())
+                },
+            )
+            .await
+            .unwrap();
+            read
+        });
+        let expected = [("b", vec![3, 7]), ("c", vec![0]), ("a", vec![0, 10])];
+        assert_eq!(
+            read,
+            expected.map(|(path, starts)| (path.to_owned(), starts))
+        );
+    }
+}
