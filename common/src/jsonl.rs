@@ -145,7 +145,12 @@ impl Reader {
                 line: lines.number + 1,
                 values: Vec::new(),
             };
-            sealed = lines.gather(&mut rows, 0)?;
+            sealed = match lines.gather(&mut rows, 0) {
+                // What is there of it, its metadata, is handed out before the error, which comes
+                // again with the first batch.
+                Err(Error::Unsealed) => false,
+                other => other?,
+            };
             first = Some(rows);
         }
         if let Some(rows) = &first {
@@ -327,7 +332,8 @@ impl Lines {
 
     /// Gathers rows while they come, and tells whether the seal was met.
     ///
-    /// Ends with at least one row, or the seal.
+    /// Ends with at least one row, or the seal. Rows that no seal follows are rows: the error
+    /// comes when more are asked for.
     fn gather(&mut self, rows: &mut Rows, mut bytes: usize) -> Result<bool, Error> {
         let born = Instant::now();
         while bytes < BATCH_BYTES {
@@ -336,7 +342,10 @@ impl Lines {
                 return Ok(false);
             }
             let Some(line) = self.next_line()? else {
-                return Err(Error::Unsealed);
+                return match rows.values.is_empty() {
+                    true => Err(Error::Unsealed),
+                    false => Ok(false),
+                };
             };
             bytes += line.len();
             let mut line = line.to_vec();

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow_array::builder::{PrimitiveBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::types::{Int64Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::reader::FileReader;
 use arrow_ipc::writer::FileWriter;
@@ -49,6 +49,8 @@ pub struct Entry {
     pub hash: Option<Box<str>>,
     /// 32 hex digits over all that decides how a file is cut; `None` where that is not known.
     pub settings: Option<Arc<str>>,
+    /// How many chunks of it are stored; `None` where an older version wrote the manifest.
+    pub chunks: Option<u32>,
 }
 
 /// The files of a store, by repository and path.
@@ -144,6 +146,9 @@ impl Manifest {
         let sizes = sizes.ok_or("`file_size` is no UInt64")?;
         let times = column("file_mtime_ns")?.as_primitive_opt::<Int64Type>();
         let times = times.ok_or("`file_mtime_ns` is no Int64")?;
+        // Manifests of the same form were written without it.
+        let counts = batch.column_by_name("chunks");
+        let counts = counts.and_then(|column| column.as_primitive_opt::<UInt32Type>());
         // Most files have the settings of the one before them, so the text is shared.
         let mut shared: Option<Arc<str>> = None;
         for row in 0..batch.num_rows() {
@@ -157,6 +162,9 @@ impl Manifest {
                 mtime_ns: times.is_valid(row).then(|| times.value(row)),
                 hash: hashes.is_valid(row).then(|| hashes.value(row).into()),
                 settings: shared.clone(),
+                chunks: counts
+                    .filter(|counts| counts.is_valid(row))
+                    .map(|counts| counts.value(row)),
             };
             self.insert(repos.value(row), paths.value(row), entry);
         }
@@ -166,6 +174,11 @@ impl Manifest {
     /// Returns the entry of a file.
     pub fn get(&self, repo: &str, path: &str) -> Option<&Entry> {
         self.repos.get(repo)?.get(path)
+    }
+
+    /// Returns the entry of a file, to be changed.
+    pub fn get_mut(&mut self, repo: &str, path: &str) -> Option<&mut Entry> {
+        self.repos.get_mut(repo)?.get_mut(path)
     }
 
     /// Adds a file, or replaces what is known of it.
@@ -262,6 +275,7 @@ fn schema() -> Schema {
         Field::new("file_mtime_ns", DataType::Int64, true),
         Field::new("file_hash", DataType::Utf8, true),
         Field::new("settings", DataType::Utf8, true),
+        Field::new("chunks", DataType::UInt32, true),
     ])
 }
 
@@ -274,6 +288,7 @@ struct Batch {
     mtime: PrimitiveBuilder<Int64Type>,
     hash: StringBuilder,
     settings: StringBuilder,
+    chunks: PrimitiveBuilder<UInt32Type>,
     rows: usize,
 }
 
@@ -286,6 +301,7 @@ impl Batch {
         self.mtime.append_option(entry.mtime_ns);
         self.hash.append_option(entry.hash.as_deref());
         self.settings.append_option(entry.settings.as_deref());
+        self.chunks.append_option(entry.chunks);
         self.rows += 1;
     }
 
@@ -301,6 +317,7 @@ impl Batch {
                 Arc::new(self.mtime.finish()),
                 Arc::new(self.hash.finish()),
                 Arc::new(self.settings.finish()),
+                Arc::new(self.chunks.finish()),
             ],
         )
     }
@@ -321,6 +338,7 @@ mod tests {
             mtime_ns: Some(-5),
             hash: Some("00".repeat(16).into()),
             settings: Some("ab".into()),
+            chunks: Some(3),
         };
         manifest.insert("r", "a/b.rs", entry);
         manifest.insert("s", "c", Entry::default());

@@ -1,7 +1,8 @@
-//! The progress displays: one bar on standard error, of a stream or of a download.
+//! The progress displays: one bar on standard error, of a stream, a download, or steps.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -10,6 +11,9 @@ use crate::pipe;
 
 /// The bar on the screen, which messages have to step around.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// How often a display moves that nobody updates.
+const TICK: Duration = Duration::from_millis(200);
 
 /// A display of how many files of a stream are done.
 ///
@@ -91,6 +95,39 @@ impl Transfer {
 }
 
 impl Drop for Transfer {
+    fn drop(&mut self) {
+        hide(&self.bar);
+    }
+}
+
+/// A display of which of some long steps a tool is at, where nobody counts within a step.
+///
+/// It draws where [`Progress`] would.
+#[derive(Debug)]
+pub struct Steps {
+    bar: ProgressBar,
+}
+
+impl Steps {
+    /// Starts a display of no step yet.
+    pub fn start() -> Self {
+        let bar = ProgressBar::no_length();
+        if !std::io::stderr().is_terminal() || pipe::is_pipe(std::io::stdout()) {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        show(&bar, "{elapsed_precise} {spinner} {msg}");
+        bar.enable_steady_tick(TICK);
+        Self { bar }
+    }
+
+    /// Shows that a step has begun.
+    pub fn begin(&self, step: &'static str) {
+        log::debug!("{step}");
+        self.bar.set_message(step);
+    }
+}
+
+impl Drop for Steps {
     fn drop(&mut self) {
         hide(&self.bar);
     }

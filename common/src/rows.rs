@@ -13,6 +13,10 @@ use crate::Error;
 /// The name of the column that the embedding stage adds.
 pub const VECTOR: &str = "vector";
 
+/// The name of a column that a stream out of a store has besides: under which settings each row's
+/// file was cut, as files of one store need not share them.
+pub const FILE_SETTINGS: &str = "file_settings";
+
 /// One column of the contract.
 #[derive(Clone, Debug)]
 pub struct Column {

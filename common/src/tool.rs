@@ -119,9 +119,11 @@ impl Scope {
         }
     }
 
-    /// Returns what the stage that parsed says of its stream, if it says it.
+    /// Returns what the last stage that says it says of its stream: the one that parsed, or the
+    /// export of a store.
     pub fn of(chain: &[Stage]) -> Option<Self> {
-        let name = chain.first()?.extra.get(SCOPE)?.as_str()?;
+        let named = chain.iter().rev().find_map(|stage| stage.extra.get(SCOPE));
+        let name = named?.as_str()?;
         let all = [Self::Whole, Self::Anew, Self::Changes, Self::Part];
         all.into_iter().find(|scope| scope.as_str() == name)
     }

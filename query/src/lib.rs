@@ -83,6 +83,15 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         None => Store::nearest(&here).ok_or_else(|| Error::NoStore(here.clone()))?,
     };
     let store = Store::open(&db)?;
+    if let Some(incomplete) = store.incomplete()? {
+        log::warn!("{}: {}", db.display(), incomplete.sentence());
+        if incomplete.ended() {
+            log::warn!(
+                "complete it with: {}",
+                incomplete.remedy(&db, store.model())
+            );
+        }
+    }
     let limit = usize::from(args.limit);
     let mut hits = search(&store, &question, args.mode, limit)?;
     hits.truncate(limit);

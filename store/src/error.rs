@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cs_common::metadata::Model;
 use cs_common::tool::ToolError;
 
 /// A failure of the storing stage or of reading a store.
@@ -46,12 +45,19 @@ pub enum Error {
     NoVectors,
 
     /// The stream's vectors are of another model than the store's.
-    #[error("the store holds vectors of {stored}, the stream brings those of {offered}")]
+    #[error(
+        "the store holds vectors of {stored}, the stream brings those of {offered}: \
+         they differ in {differences}"
+    )]
     OtherModel {
         /// The store's model.
         stored: String,
         /// The stream's model.
         offered: String,
+        /// What of the two is not the same.
+        differences: String,
+        /// What embeds the store's chunks with the stream's model.
+        command: String,
     },
 
     /// A vector that must not be stored.
@@ -70,6 +76,9 @@ pub enum Error {
         path: PathBuf,
         /// What the database and its layers say, in one line.
         cause: String,
+        /// The database's own error. It is none of the chain that is printed, where its many
+        /// lines and source places would say the same again.
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// The store's manifest could not be read or written.
@@ -79,6 +88,20 @@ pub enum Error {
     /// Only a stream of whole repositories tells what is gone.
     #[error("--prune would forget what the stream leaves out, as it holds only a part")]
     PruneOfPart,
+
+    /// A table lies where a store's would, and is none.
+    #[error("{}: the table `chunks` in it was not made by cs-store", .0.display())]
+    Foreign(PathBuf),
+
+    /// A glob that cannot be read.
+    #[error("--path {glob}: {source}")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// What is wrong with it.
+        #[source]
+        source: ignore::Error,
+    },
 
     /// The store's own records are not what this version writes.
     #[error("{}: {cause}", path.display())]
@@ -92,19 +115,23 @@ pub enum Error {
 
 impl Error {
     /// Wraps a failure of the database; its many layers, which repeat each other, become one line.
-    pub(crate) fn database(path: &Path, source: impl std::error::Error) -> Self {
-        let mut cause = source.to_string();
-        let mut inner = source.source();
-        while let Some(error) = inner {
-            let text = error.to_string();
+    pub(crate) fn database(
+        path: &Path,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let mut cause = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            let text = inner.to_string();
             if !cause.contains(&text) {
                 cause = format!("{cause}: {text}");
             }
-            inner = error.source();
+            source = inner.source();
         }
         Self::Database {
             path: path.to_owned(),
             cause: plain(&cause),
+            error: Box::new(error),
         }
     }
 
@@ -126,12 +153,17 @@ impl ToolError for Error {
         let hint = match self {
             Self::Stream(error) => return error.hint(),
             Self::Missing(_) => "make one with: cs-parse REPO | cs-embed | cs-store",
-            Self::NotAStore(_) => "name a folder that is not there yet, such as .cs in it",
+            Self::NotAStore(_) | Self::Foreign(_) => {
+                "name a folder that is not there yet, such as .cs in it"
+            }
             Self::Locked { .. } => "wait for it to end, or store into another folder",
             Self::NoVectors => "put cs-embed before cs-store: cs-parse REPO | cs-embed | cs-store",
-            Self::OtherModel { .. } => {
-                "a store holds one model: use cs-embed --model with the store's, or another store"
+            Self::OtherModel { command, .. } => {
+                return Some(format!(
+                    "a store holds one model; to embed this one's chunks with the new model: {command}"
+                ));
             }
+            Self::Glob { .. } => "a glob is one as in .gitignore, such as 'src/**/*.rs'",
             Self::PruneOfPart => {
                 "leave --prune out: cs-parse --since says itself what is to be forgotten"
             }
@@ -146,15 +178,6 @@ impl ToolError for Error {
     fn stdout_closed(&self) -> bool {
         matches!(self, Self::Stream(error) if error.stdout_closed())
     }
-}
-
-/// Names a model for a message.
-pub(crate) fn model_name(model: &Model) -> String {
-    let hash: String = model.sha256.chars().take(12).collect();
-    format!(
-        "{} ({} dimensions, {} pooling, sha256 {hash})",
-        model.id, model.dim, model.pooling
-    )
 }
 
 /// Leaves out of a database's message what is of no use to a user: line feeds and source places.

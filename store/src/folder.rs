@@ -7,6 +7,16 @@ use std::path::{Path, PathBuf};
 use cs_common::manifest::{self, TABLE_FOLDER};
 
 use crate::Error;
+use crate::mark;
+
+/// What a store's folder holds.
+const OWN: [&str; 5] = [
+    ".gitignore",
+    "lock",
+    TABLE_FOLDER,
+    manifest::FILE_NAME,
+    mark::FILE_NAME,
+];
 
 /// The folder of a store, by its absolute path.
 ///
@@ -43,9 +53,7 @@ impl Folder {
         let entries = fs::read_dir(&path).map_err(Error::folder(&path))?;
         let foreign = entries.flatten().any(|entry| {
             let name = entry.file_name();
-            ![".gitignore", "lock", TABLE_FOLDER, manifest::FILE_NAME]
-                .iter()
-                .any(|own| name == *own)
+            !OWN.iter().any(|own| name == *own)
         });
         if foreign && !path.join(TABLE_FOLDER).is_dir() {
             return Err(Error::NotAStore(path));

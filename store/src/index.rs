@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use cs_common::progress::Steps;
+use cs_common::rows::VECTOR;
 use lancedb::DistanceType;
 use lancedb::index::Index;
 use lancedb::index::scalar::FtsIndexBuilder;
 use lancedb::index::vector::IvfPqIndexBuilder;
-use lancedb::table::{CompactionOptions, OptimizeAction};
+use lancedb::table::{CompactionOptions, OptimizeAction, OptimizeOptions};
 
 use crate::Error;
 use crate::table::Chunks;
@@ -27,24 +29,70 @@ const COMPACT_FRAGMENTS: usize = 16;
 const PRUNE_VERSIONS: usize = 32;
 
 /// How long a version stays for those who read it, once another is there.
-const VERSION_LIFE: Duration = Duration::from_secs(600);
+pub(crate) const VERSION_LIFE: Duration = Duration::from_secs(600);
 
-/// Makes what indexes are missing, takes new rows into the others, and tidies up.
+/// What is shown of the steps, which can take long.
+const COMPACTING: &str = "joining fragments";
+const INDEXING: &str = "bringing the indexes up to date";
+const PRUNING: &str = "removing old versions";
+
+/// Makes what indexes are missing, takes new rows into the others, and tidies up where it pays.
 pub(crate) async fn refresh(chunks: &Chunks) -> Result<(), Error> {
     let fail = |error| chunks.fail(error);
-    let table = &chunks.table;
-    let rows = table.count_rows(None).await.map_err(fail)?;
+    let rows = chunks.table.count_rows(None).await.map_err(fail)?;
     if rows == 0 {
         return Ok(());
     }
-    let dataset = chunks.dataset().await?;
-    if dataset.count_fragments() >= COMPACT_FRAGMENTS {
-        let action = OptimizeAction::Compact {
-            options: CompactionOptions::default(),
-            remap_options: None,
-        };
-        table.optimize(action).await.map_err(fail)?;
+    let steps = Steps::start();
+    if chunks.dataset().await?.count_fragments() >= COMPACT_FRAGMENTS {
+        steps.begin(COMPACTING);
+        compact(chunks, CompactionOptions::default()).await?;
     }
+    steps.begin(INDEXING);
+    if make_missing(chunks, rows).await? {
+        extend(chunks, &OptimizeOptions::default()).await?;
+    }
+    if chunks.table.list_versions().await.map_err(fail)?.len() >= PRUNE_VERSIONS {
+        steps.begin(PRUNING);
+        prune(chunks, VERSION_LIFE).await?;
+    }
+    Ok(())
+}
+
+/// Does all that [`refresh`] puts off, and more: one fragment for small ones, no marks of deleted
+/// rows, one part to each index, no version that was replaced longer than `keep` ago.
+pub(crate) async fn optimize(chunks: &Chunks, keep: Duration) -> Result<(), Error> {
+    let steps = Steps::start();
+    let rows = chunks.table.count_rows(None).await;
+    let rows = rows.map_err(|error| chunks.fail(error))?;
+    steps.begin(COMPACTING);
+    let thorough = CompactionOptions {
+        materialize_deletions_threshold: 0.0,
+        ..CompactionOptions::default()
+    };
+    compact(chunks, thorough).await?;
+    if rows > 0 {
+        steps.begin(INDEXING);
+        if make_missing(chunks, rows).await? {
+            extend(chunks, &OptimizeOptions::merge(usize::MAX)).await?;
+        }
+    }
+    steps.begin(PRUNING);
+    prune(chunks, keep).await
+}
+
+async fn compact(chunks: &Chunks, options: CompactionOptions) -> Result<(), Error> {
+    let action = OptimizeAction::Compact {
+        options,
+        remap_options: None,
+    };
+    act(chunks, action).await
+}
+
+/// Makes the indexes that there are not; tells whether there were any.
+async fn make_missing(chunks: &Chunks, rows: usize) -> Result<bool, Error> {
+    let fail = |error| chunks.fail(error);
+    let table = &chunks.table;
     let existing = table.list_indices().await.map_err(fail)?;
     let is_indexed = |column: &str| {
         existing
@@ -55,36 +103,37 @@ pub(crate) async fn refresh(chunks: &Chunks) -> Result<(), Error> {
         if !is_indexed(column) {
             let index = Index::FTS(FtsIndexBuilder::code().split_identifiers(true));
             log::debug!("indexing {column}");
-            table
-                .create_index(&[column], index)
-                .execute()
-                .await
-                .map_err(fail)?;
+            let made = table.create_index(&[column], index).execute().await;
+            made.map_err(fail)?;
         }
     }
-    if rows >= VECTOR_INDEX_ROWS && !is_indexed(cs_common::rows::VECTOR) {
+    if rows >= VECTOR_INDEX_ROWS && !is_indexed(VECTOR) {
         log::info!("building the vector index over {rows} chunks");
         let index = IvfPqIndexBuilder::default().distance_type(DistanceType::Cosine);
-        table
-            .create_index(&[cs_common::rows::VECTOR], Index::IvfPq(index))
-            .execute()
-            .await
-            .map_err(fail)?;
+        let made = table.create_index(&[VECTOR], Index::IvfPq(index));
+        made.execute().await.map_err(fail)?;
     }
-    if !existing.is_empty() {
-        let action = OptimizeAction::Index(Default::default());
-        table.optimize(action).await.map_err(fail)?;
-    }
-    if table.list_versions().await.map_err(fail)?.len() >= PRUNE_VERSIONS {
-        let older_than = chrono_duration(VERSION_LIFE);
-        let action = OptimizeAction::Prune {
-            older_than,
-            delete_unverified: None,
-            error_if_tagged_old_versions: None,
-        };
-        table.optimize(action).await.map_err(fail)?;
-    }
-    Ok(())
+    Ok(!existing.is_empty())
+}
+
+/// Takes rows into the indexes that these do not have yet.
+async fn extend(chunks: &Chunks, options: &OptimizeOptions) -> Result<(), Error> {
+    act(chunks, OptimizeAction::Index(options.clone())).await
+}
+
+/// Removes versions that were replaced longer than `keep` ago.
+async fn prune(chunks: &Chunks, keep: Duration) -> Result<(), Error> {
+    let action = OptimizeAction::Prune {
+        older_than: chrono_duration(keep),
+        delete_unverified: None,
+        error_if_tagged_old_versions: None,
+    };
+    act(chunks, action).await
+}
+
+async fn act(chunks: &Chunks, action: OptimizeAction) -> Result<(), Error> {
+    let done = chunks.table.optimize(action).await;
+    done.map(|_| ()).map_err(|error| chunks.fail(error))
 }
 
 fn chrono_duration(duration: Duration) -> Option<lancedb::table::Duration> {

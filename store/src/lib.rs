@@ -2,32 +2,49 @@
 //!
 //! It is also how a store is read: [`Store`] is what `cs-query` searches.
 
+mod check;
 mod error;
+mod export;
+mod files;
 mod folder;
+mod forget;
 mod index;
 mod info;
 mod ledger;
+mod mark;
+mod model;
+mod records;
 mod search;
+mod select;
 mod step;
 mod table;
+mod vectors;
 mod write;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use cs_common::tool::{LogArgs, Outcome};
 use tokio::runtime::Runtime;
 
 pub use error::Error;
+pub use mark::Incomplete;
 pub use search::{Hit, Store};
 
+use export::ExportArgs;
 use folder::Folder;
 use info::Info;
+use ledger::Ledger;
+use select::FileArgs;
 use table::Chunks;
 
 /// Where a store is if nobody says otherwise.
 const DEFAULT_DB: &str = ".cs";
+
+/// The longest time that old versions can be kept, in seconds: a year.
+const MAX_KEEP: u64 = 365 * 24 * 3600;
 
 /// Stores a stream of embedded chunks: cs-parse REPO | cs-embed | cs-store [DB]
 ///
@@ -66,6 +83,60 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+
+    /// Check that what is stored is whole and sound
+    ///
+    /// Names every fault by repository and path. Exit status: 0 no fault, 1 faults, 2 the store
+    /// could not be read. That a store is incomplete is told, and no fault.
+    Check {
+        /// The store's folder
+        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
+        db: PathBuf,
+
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Tidy up: join small pieces, bring indexes up to date, remove old versions
+    ///
+    /// Each run does this as far as it pays.
+    Optimize {
+        /// The store's folder
+        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
+        db: PathBuf,
+
+        /// How long what was replaced stays on disk, for those who are reading it
+        #[arg(long, value_name = "SECONDS", default_value_t = index::VERSION_LIFE.as_secs(),
+              value_parser = clap::value_parser!(u64).range(..=MAX_KEEP))]
+        keep: u64,
+    },
+
+    /// Write what is stored as a stream again
+    ///
+    /// With another model: cs-store export A --no-vectors | cs-embed --model other | cs-store B
+    Export {
+        /// The store's folder
+        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
+        db: PathBuf,
+
+        #[command(flatten)]
+        args: ExportArgs,
+    },
+
+    /// Remove all that is stored of some files
+    ///
+    /// The next cs-parse --since brings files back that are still there: name them in .csignore to
+    /// keep them out. Their text leaves the disk with the old versions: cs-store optimize --keep 0.
+    #[command(group = clap::ArgGroup::new("named").args(["repo", "path"]).required(true).multiple(true))]
+    Forget {
+        /// The store's folder
+        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
+        db: PathBuf,
+
+        #[command(flatten)]
+        files: FileArgs,
+    },
 }
 
 impl AsRef<LogArgs> for Args {
@@ -81,6 +152,10 @@ impl AsRef<LogArgs> for Args {
 pub fn run(args: Args) -> Result<Outcome, Error> {
     match args.command {
         Some(Command::Info { db, json }) => info(&db, json),
+        Some(Command::Check { db, json }) => check::check(&db, json),
+        Some(Command::Optimize { db, keep }) => optimize(&db, Duration::from_secs(keep)),
+        Some(Command::Export { db, args }) => export::export(&db, args),
+        Some(Command::Forget { db, files }) => forget::forget(&db, files),
         None => write::store(&args.db, args.prune),
     }
 }
@@ -102,6 +177,29 @@ fn info(db: &Path, json: bool) -> Result<Outcome, Error> {
     written
         .map_err(cs_common::Error::from_output)
         .and_then(|()| cs_common::stream::print(&text))?;
+    Ok(Outcome::Done)
+}
+
+fn optimize(db: &Path, keep: Duration) -> Result<Outcome, Error> {
+    let folder = Folder::open(db)?;
+    let _lock = folder.lock()?;
+    let before = folder.size();
+    runtime(folder.path())?.block_on(async {
+        let chunks = Chunks::open(&folder).await?;
+        let mut ledger = Ledger::open(&chunks).await?;
+        index::optimize(&chunks, keep).await?;
+        // The same rows, in another version of the table.
+        ledger.finish(chunks.version().await?)
+    })?;
+    let (before, after) = (info::mib(before), info::mib(folder.size()));
+    let kept = match keep.as_secs() {
+        0 => String::new(),
+        seconds => format!("; what was replaced in the last {seconds} s is kept"),
+    };
+    log::info!(
+        "{}: {before:.1} MiB before, {after:.1} MiB now{kept}",
+        db.display()
+    );
     Ok(Outcome::Done)
 }
 

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::folder::Folder;
 use crate::index::TEXT_COLUMNS;
+use crate::mark::Incomplete;
 use crate::table::Chunks;
 use crate::{Error, runtime};
 
@@ -101,6 +102,14 @@ impl Store {
     /// Returns the model of the stored vectors.
     pub fn model(&self) -> &Model {
         self.chunks.model()
+    }
+
+    /// Returns what the store lacks; `None` if it is complete.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] or [`Error::Damaged`] if its mark cannot be read.
+    pub fn incomplete(&self) -> Result<Option<Incomplete>, Error> {
+        Incomplete::read(self.chunks.folder())
     }
 
     /// Returns the repositories whose files are stored.

@@ -7,13 +7,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type};
-use arrow_array::{Array, FixedSizeListArray, RecordBatch};
-use arrow_schema::DataType;
+use arrow_array::{Array, RecordBatch};
 use cs_common::manifest::Entry;
-use cs_common::rows::{Op, Rows, VECTOR};
+use cs_common::rows::{FILE_SETTINGS, Op, Rows};
 
 use crate::Error;
+use crate::vectors::{fault, vectors};
 
 /// Bytes of rows after which a step is committed.
 const STEP_BYTES: usize = 64 << 20;
@@ -55,7 +54,7 @@ pub(crate) struct Step {
 }
 
 /// A file's repository and path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileName {
     pub(crate) repo: String,
     pub(crate) path: String,
@@ -137,7 +136,8 @@ impl Gatherer {
                     };
                     full.extend(self.begin(key, name));
                 }
-                let entry = (rows.op(start) == Op::Put).then(|| self.entry(&rows, start));
+                let is_put = rows.op(start) == Op::Put;
+                let entry = is_put.then(|| self.entry(batch, &rows, start));
                 if let (Some(open), Some(entry)) = (self.open.as_mut(), entry) {
                     open.entry = entry;
                     open.batches.push(batch.slice(start, end - start));
@@ -162,13 +162,20 @@ impl Gatherer {
     }
 
     /// Returns what the manifest is to know of a row's file.
-    fn entry(&self, rows: &Rows<'_>, row: usize) -> Entry {
+    fn entry(&self, batch: &RecordBatch, rows: &Rows<'_>, row: usize) -> Entry {
+        let own = batch.column_by_name(FILE_SETTINGS);
+        let settings = match own.and_then(|column| column.as_string_opt::<i32>()) {
+            Some(own) => own.is_valid(row).then(|| Arc::from(own.value(row))),
+            None => self.settings.clone(),
+        };
         Entry {
             project: rows.project(row).map(Box::from),
             size: rows.file_size(row),
             mtime_ns: rows.file_mtime_ns(row),
             hash: rows.file_hash(row).map(Box::from),
-            settings: self.settings.clone(),
+            settings,
+            // It is known when the file is complete.
+            chunks: None,
         }
     }
 
@@ -190,7 +197,10 @@ impl Gatherer {
     fn close(&mut self) -> Option<Step> {
         let open = self.open.take()?;
         self.step.files.insert(open.key);
-        let entry = (open.rows > 0).then_some(open.entry);
+        let entry = (open.rows > 0).then(|| Entry {
+            chunks: u32::try_from(open.rows).ok(),
+            ..open.entry
+        });
         self.step.entries.push((open.name, entry));
         self.step.put_files += usize::from(open.rows > 0);
         self.step.rows += open.rows;
@@ -204,7 +214,7 @@ impl Gatherer {
 ///
 /// The memory that its arrays report is no measure: all arrays of a batch that came over a pipe
 /// share the one buffer of its message, and each reports the whole of it.
-fn bytes_of(batch: &RecordBatch) -> usize {
+pub(crate) fn bytes_of(batch: &RecordBatch) -> usize {
     let sizes = batch
         .columns()
         .iter()
@@ -227,71 +237,21 @@ fn run_end(rows: &Rows<'_>, start: usize) -> usize {
 /// Checks that each put row has a vector of `dim` finite numbers that are not all zero.
 fn check_vectors(batch: &RecordBatch, rows: &Rows<'_>, dim: usize) -> Result<(), Error> {
     let vectors = vectors(batch)?;
-    let fail = |row: usize, cause: String| Error::Vector {
-        chunk: rows.locate(row),
-        cause,
-    };
-    let width = usize::try_from(vectors.value_length()).unwrap_or_default();
-    let values = vectors.values();
-    for row in (0..rows.len()).filter(|row| rows.op(*row) == Op::Put) {
-        if width != dim {
-            return Err(fail(
-                row,
-                format!("has {width} numbers, its model makes {dim}"),
-            ));
-        }
-        if vectors.is_null(row) {
-            return Err(fail(row, "is missing".to_owned()));
-        }
-        let from = usize::try_from(vectors.value_offset(row)).unwrap_or_default();
-        if values.null_count() > 0 && (from..from + width).any(|at| values.is_null(at)) {
-            return Err(fail(row, "holds a null".to_owned()));
-        }
-        let cause = match values.as_primitive_opt::<Float16Type>() {
-            Some(halves) => {
-                let vector = &halves.values()[from..from + width];
-                spoilt(vector.iter().map(|value| value.to_f32()))
-            }
-            None => {
-                let floats = values.as_primitive::<Float32Type>();
-                spoilt(floats.values()[from..from + width].iter().copied())
-            }
-        };
-        if let Some(cause) = cause {
-            return Err(fail(row, cause.to_owned()));
-        }
-    }
-    Ok(())
-}
-
-/// Tells why a vector means nothing, if it does not.
-fn spoilt(mut vector: impl Iterator<Item = f32> + Clone) -> Option<&'static str> {
-    if !vector.clone().all(f32::is_finite) {
-        return Some("is not finite");
-    }
-    vector.all(|value| value == 0.0).then_some("is all zeros")
-}
-
-fn vectors(batch: &RecordBatch) -> Result<&FixedSizeListArray, Error> {
-    let array = batch.column_by_name(VECTOR).ok_or(Error::NoVectors)?;
-    match array.data_type() {
-        DataType::FixedSizeList(item, _)
-            if matches!(item.data_type(), DataType::Float16 | DataType::Float32) =>
-        {
-            Ok(array.as_fixed_size_list())
-        }
-        other => Err(cs_common::Error::Column {
-            column: VECTOR.to_owned(),
-            cause: format!("is of type {other}, not a fixed-size list of Float32 or Float16"),
-        }
-        .into()),
+    let mut puts = (0..rows.len()).filter(|row| rows.op(*row) == Op::Put);
+    let fault = puts.find_map(|row| Some((row, fault(vectors, row, dim)?)));
+    match fault {
+        Some((row, cause)) => Err(Error::Vector {
+            chunk: rows.locate(row),
+            cause,
+        }),
+        None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{ArrayRef, Float32Array, StringArray};
-    use arrow_schema::Field;
+    use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, StringArray};
+    use arrow_schema::{DataType, Field};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! A step of whole files is one transaction of lance's: new fragments for the new rows, and
 //! deletion marks on the rows that the files had before. A reader sees all of it or nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use cs_common::manifest::{Entry, Manifest};
-use cs_common::metadata::{Model, Repo, StreamMetadata};
-use cs_common::rows::chunk_schema;
+use cs_common::manifest::{Entry, Manifest, TABLE_FOLDER};
+use cs_common::metadata::{Model, Stage, StreamMetadata};
+use cs_common::rows::{FILE_SETTINGS, chunk_schema};
 use futures::TryStreamExt as _;
 use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
 use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, WriteMode, WriteParams};
@@ -22,12 +22,11 @@ use lancedb::Table;
 use lancedb::table::NativeTable;
 
 use crate::Error;
-use crate::error::model_name;
 use crate::folder::Folder;
+use crate::model::{differences, model_name, reembed};
 use crate::step::{FileKey, Step};
 
 const TABLE: &str = "chunks";
-const KEY_REPO: &str = "cs.repo.";
 const ROW_ADDRESS: &str = "_rowaddr";
 
 /// An open table of chunks.
@@ -52,11 +51,13 @@ impl Chunks {
             .schema()
             .await
             .map_err(|error| Error::database(path, error))?;
-        let metadata =
-            StreamMetadata::from_schema(&schema).map_err(|error| Error::damaged(path, error))?;
+        let metadata = StreamMetadata::from_schema(&schema).map_err(|error| match error {
+            cs_common::Error::NoVersion => Error::Foreign(path.to_owned()),
+            error => Error::damaged(path, error),
+        })?;
         let model = metadata
             .model
-            .ok_or_else(|| Error::damaged(path, "the table does not name its model"))?;
+            .ok_or_else(|| Error::Foreign(path.to_owned()))?;
         Ok(Self {
             table,
             folder: folder.clone(),
@@ -71,16 +72,18 @@ impl Chunks {
     pub(crate) async fn open_or_create(
         folder: &Folder,
         stream: &SchemaRef,
-        offered: &Model,
+        (offered, chain): (&Model, &[Stage]),
     ) -> Result<Self, Error> {
         let path = folder.path();
-        if path.join(format!("{TABLE}.lance")).is_dir() {
+        if path.join(TABLE_FOLDER).is_dir() {
             let chunks = Self::open(folder).await?;
-            let stored = &chunks.model;
-            if !embeds_alike(stored, offered) {
+            let differences = differences(&chunks.model, offered);
+            if !differences.is_empty() {
                 return Err(Error::OtherModel {
-                    stored: model_name(stored),
+                    stored: model_name(&chunks.model),
                     offered: model_name(offered),
+                    differences: differences.join(", "),
+                    command: reembed(path, offered, chain),
                 });
             }
             return Ok(chunks);
@@ -109,7 +112,7 @@ impl Chunks {
     }
 
     /// Wraps a failure of the database.
-    pub(crate) fn fail(&self, source: impl std::error::Error) -> Error {
+    pub(crate) fn fail(&self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
         Error::database(self.folder.path(), source)
     }
 
@@ -124,52 +127,13 @@ impl Chunks {
         versions.get().await.map_err(|error| self.fail(error))
     }
 
-    fn native(&self) -> Result<&NativeTable, Error> {
+    /// Returns the table's own interface, which remote tables lack.
+    pub(crate) fn native(&self) -> Result<&NativeTable, Error> {
         self.table.as_native().ok_or_else(|| self.not_local())
     }
 
     fn not_local(&self) -> Error {
         Error::damaged(self.folder.path(), "the table is not a local one")
-    }
-
-    /// Returns the repositories whose files are stored, and the roots they were parsed from.
-    pub(crate) async fn repos(&self) -> Result<Vec<Repo>, Error> {
-        let dataset = self.dataset().await?;
-        let sorted: BTreeMap<_, _> = dataset.config().iter().collect();
-        let named = |(key, root): (&String, &String)| {
-            let name = key.strip_prefix(KEY_REPO)?.to_owned();
-            Some(Repo {
-                name,
-                root: root.clone(),
-            })
-        };
-        Ok(sorted.into_iter().filter_map(named).collect())
-    }
-
-    /// Records the roots of repositories, by a commit of its own if any is new.
-    pub(crate) async fn record_repos(&self, repos: &[Repo]) -> Result<(), Error> {
-        let known = self.repos().await?;
-        let changed: Vec<_> = repos.iter().filter(|repo| !known.contains(repo)).collect();
-        for repo in &changed {
-            if let Some(before) = known.iter().find(|known| known.name == repo.name) {
-                log::warn!(
-                    "repository {} was at {}, and is taken from {} now",
-                    repo.name,
-                    before.root,
-                    repo.root
-                );
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let pairs = changed
-            .iter()
-            .map(|repo| (format!("{KEY_REPO}{}", repo.name), repo.root.clone()));
-        self.native()?
-            .update_config(pairs.collect::<Vec<_>>())
-            .await
-            .map_err(|error| self.fail(error))
     }
 
     /// Returns what the rows tell of each stored file.
@@ -187,8 +151,9 @@ impl Chunks {
             let rows = StoredRows::new(batch)?;
             for row in 0..batch.num_rows() {
                 let (repo, path) = (rows.repo.value(row), rows.path.value(row));
-                if files.get(repo, path).is_none() {
-                    files.insert(repo, path, rows.entry(row));
+                match files.get_mut(repo, path) {
+                    Some(entry) => entry.chunks = entry.chunks.map(|count| count + 1),
+                    None => files.insert(repo, path, rows.entry(row)),
                 }
             }
             Some(())
@@ -367,6 +332,7 @@ impl<'a> StoredRows<'a> {
             mtime_ns: self.mtime.is_valid(row).then(|| self.mtime.value(row)),
             hash: text(self.hash),
             settings: None,
+            chunks: Some(1),
         }
     }
 }
@@ -412,24 +378,8 @@ async fn connect(path: &Path) -> Result<lancedb::Connection, Error> {
         .map_err(|error| Error::database(path, error))
 }
 
-/// Tells whether two models put a text at the same place: numeric type and cut may differ.
-fn embeds_alike(a: &Model, b: &Model) -> bool {
-    let traits = |model: &Model| {
-        (
-            model.dim,
-            model.pooling.clone(),
-            model.normalized,
-            model.query_prefix.clone(),
-            model.document_prefix.clone(),
-        )
-    };
-    // A model whose weights nobody hashed is known by its name alone.
-    let named = !a.sha256.is_empty() || a.id == b.id;
-    a.sha256 == b.sha256 && named && traits(a) == traits(b)
-}
-
 /// Returns the columns of a new table: the contract's, whether the stream has them all or not,
-/// without `op`, which only says what to do; the vector; and what else the stream has, as far as
+/// without `op`, which only says what to do, as the settings of files are for the manifest; the vector; and what else the stream has, as far as
 /// the database takes its name. Streams to come may lack that, so it is nullable.
 fn stored_schema(stream: &SchemaRef, model: &Model) -> SchemaRef {
     let contract = chunk_schema();
@@ -440,7 +390,7 @@ fn stored_schema(stream: &SchemaRef, model: &Model) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = own.cloned().collect();
     for field in stream.fields() {
         let name = field.name();
-        let taken = contract.field_with_name(name).is_ok();
+        let taken = contract.field_with_name(name).is_ok() || name == FILE_SETTINGS;
         if !taken && !name.starts_with('_') && !name.contains('.') {
             fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
         }

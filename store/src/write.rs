@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Schema};
 use cs_common::manifest::Entry;
+use cs_common::metadata::StreamMetadata;
 use cs_common::progress::Progress;
-use cs_common::rows::VECTOR;
+use cs_common::rows::{FILE_SETTINGS, VECTOR};
 use cs_common::stream::StreamReader;
 use cs_common::tool::{self, Outcome, Scope};
 use tokio::runtime::Runtime;
@@ -17,8 +18,10 @@ use tokio::task::JoinHandle;
 
 use crate::folder::Folder;
 use crate::ledger::Ledger;
+use crate::mark::{Incomplete, Mark};
 use crate::step::{FileName, Gatherer, Step};
 use crate::table::Chunks;
+use crate::vectors::check_type;
 use crate::{Error, index, runtime};
 
 /// Stores the stream on standard input.
@@ -35,20 +38,23 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
         .schema()
         .field_with_name(VECTOR)
         .map_err(|_| Error::NoVectors)?;
-    check_type(width)?;
+    check_type(width.data_type())?;
 
     let folder = Folder::create(db)?;
     let _lock = folder.lock()?;
     let runtime = runtime(folder.path())?;
-    let chunks = Chunks::open_or_create(&folder, input.schema(), model);
+    let offered = (model, metadata.chain.as_slice());
+    let chunks = Chunks::open_or_create(&folder, input.schema(), offered);
     let chunks = runtime.block_on(chunks)?;
     let stored = runtime.block_on(chunks.schema())?;
     let vector = stored.field_with_name(VECTOR);
     let vector_type = vector.map_err(|_| Error::NoVectors)?.data_type().clone();
     warn_of_dropped_columns(&stored, &input);
     let ledger = runtime.block_on(Ledger::open(&chunks))?;
+    let mark = Mark::begin(&folder, &metadata)?;
     let mut writer = Writer {
-        progress: Progress::start(metadata.totals),
+        mark,
+        progress: Some(Progress::start(metadata.totals)),
         ledger,
         seen: HashSet::new(),
         pending: None,
@@ -88,7 +94,8 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
         writer.forget_unseen(&repos.collect::<Vec<_>>())?;
     }
     writer.wait()?;
-    writer.finish(&metadata.repos)?;
+    writer.finish(&metadata)?;
+    writer.mark.end(outcome.is_ok())?;
     let Writer { tally, .. } = &writer;
     log::info!(
         "{}: {} files with {} chunks stored{} in {:.1} s",
@@ -101,6 +108,10 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
         },
         started.elapsed().as_secs_f64(),
     );
+    if let Some(incomplete) = Incomplete::read(&folder)? {
+        log::warn!("{}: {}", db.display(), incomplete.sentence());
+        log::warn!("complete it with: {}", incomplete.remedy(db, model));
+    }
     outcome.map(|()| Outcome::Done)
 }
 
@@ -114,7 +125,9 @@ struct Tally {
 
 /// Commits steps, at most one at a time, while the next one is gathered.
 struct Writer {
-    progress: Progress,
+    mark: Mark,
+    /// What shows how far the stream is, as long as there is more of it.
+    progress: Option<Progress>,
     ledger: Ledger,
     /// The files that this stream brought.
     seen: HashSet<(String, String)>,
@@ -127,6 +140,7 @@ struct Writer {
 /// A commit under way.
 struct Pending {
     task: JoinHandle<Result<usize, Error>>,
+    put_files: usize,
     entries: Vec<(FileName, Option<Entry>)>,
 }
 
@@ -135,18 +149,22 @@ impl Writer {
     fn commit(&mut self, mut step: Step) -> Result<(), Error> {
         self.wait()?;
         let entries = std::mem::take(&mut step.entries);
+        self.mark.add(0)?;
         let stale = self.ledger.begin(&entries)?;
         let names = entries.iter().map(|(file, _)| file);
         self.seen
             .extend(names.map(|file| (file.repo.clone(), file.path.clone())));
         self.tally.files += step.put_files;
         self.tally.chunks += step.rows;
-        self.progress
-            .update(self.seen.len() as u64, self.tally.chunks as u64);
+        if let Some(progress) = &self.progress {
+            progress.update(self.seen.len() as u64, self.tally.chunks as u64);
+        }
         let chunks = self.chunks.clone();
+        let put_files = step.put_files;
         let task = async move { chunks.commit(step, stale).await };
         self.pending = Some(Pending {
             task: self.runtime.spawn(task),
+            put_files,
             entries,
         });
         Ok(())
@@ -154,14 +172,20 @@ impl Writer {
 
     /// Waits for the commit under way, and enters it in the manifest.
     fn wait(&mut self) -> Result<(), Error> {
-        let Some(Pending { task, entries }) = self.pending.take() else {
+        let Some(pending) = self.pending.take() else {
             return Ok(());
         };
+        let Pending {
+            task,
+            put_files,
+            entries,
+        } = pending;
         let path = self.chunks.folder().path();
         let done = self.runtime.block_on(task);
         self.tally.removed += done.map_err(|error| Error::damaged(path, error))??;
         let version = self.runtime.block_on(self.chunks.version())?;
-        self.ledger.commit(entries, version)
+        self.ledger.commit(entries, version)?;
+        self.mark.add(put_files)
     }
 
     /// Removes the stored files of some repositories that the stream did not bring.
@@ -175,31 +199,17 @@ impl Writer {
         self.wait()
     }
 
-    /// Records where the repositories are, brings the indexes up to date, and says in the
-    /// manifest that all this is what it describes.
-    fn finish(&mut self, repos: &[cs_common::metadata::Repo]) -> Result<(), Error> {
+    /// Records where the rows are from, brings the indexes up to date, and says in the manifest
+    /// that all this is what it describes.
+    fn finish(&mut self, metadata: &StreamMetadata) -> Result<(), Error> {
+        self.progress = None;
+        let made_rows = self.tally.chunks > 0;
         let version = self.runtime.block_on(async {
-            self.chunks.record_repos(repos).await?;
+            self.chunks.record(metadata, made_rows).await?;
             index::refresh(&self.chunks).await?;
             self.chunks.version().await
         })?;
         self.ledger.finish(version)
-    }
-}
-
-/// Checks that a column can be one of vectors.
-fn check_type(field: &Field) -> Result<(), Error> {
-    match field.data_type() {
-        DataType::FixedSizeList(item, _)
-            if matches!(item.data_type(), DataType::Float16 | DataType::Float32) =>
-        {
-            Ok(())
-        }
-        other => Err(cs_common::Error::Column {
-            column: VECTOR.to_owned(),
-            cause: format!("is of type {other}, not a fixed-size list of Float32 or Float16"),
-        }
-        .into()),
     }
 }
 
@@ -231,7 +241,8 @@ fn with_vectors_as(batch: &RecordBatch, target: &DataType) -> Result<RecordBatch
 /// Says which columns of the stream the store, made by an earlier one, has no place for.
 fn warn_of_dropped_columns(stored: &Schema, input: &StreamReader) {
     for field in input.schema().fields() {
-        if field.name() != "op" && stored.field_with_name(field.name()).is_err() {
+        let is_kept = ["op", FILE_SETTINGS].contains(&field.name().as_str());
+        if !is_kept && stored.field_with_name(field.name()).is_err() {
             log::warn!(
                 "column `{}` is left out: the store has no place for it",
                 field.name()

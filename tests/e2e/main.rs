@@ -10,5 +10,6 @@ mod pipe_matrix;
 mod pipeline;
 mod robust;
 mod scope;
+mod store_tools;
 mod structure;
 mod vectors;

@@ -25,13 +25,16 @@ const READERS: [(&str, &str); 2] = [
 ];
 
 /// A command line that writes to standard output.
-const WRITERS: [&str; 6] = [
+const WRITERS: [&str; 9] = [
     "cs-parse repo",
     "cs-parse repo --to jsonl",
     "cs-embed < chunks.arrows",
     "cs-embed --to jsonl < chunks.arrows",
     "cs-query --db stored retry --json",
     "cs-store info stored",
+    "cs-store check stored",
+    "cs-store export stored",
+    "cs-store export stored --to jsonl",
 ];
 
 #[test]
