@@ -409,7 +409,7 @@ fn an_export_is_embedded_again_with_another_model() {
     let refused = home.sh("cs-store db < short.arrows");
     let refused = refused
         .status(2)
-        .says("the store holds vectors of builtin (256 dimensions")
+        .says("the store holds vectors of builtin (320 dimensions")
         .says("the stream brings those of builtin (64 dimensions")
         .says("they differ in dimensions");
     let command = refused.stderr.split("with the new model: ").nth(1);
