@@ -7,8 +7,8 @@ use crate::cpu::{Machine, Precision};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "How an encoder computes")]
 pub struct PrecisionArgs {
-    /// The numbers of its products: --dtype bf16 is about twice as fast as f32 where the processor
-    /// has instructions for it
+    /// The numbers of its products: --dtype bf16 is nearly twice as fast as f32 where the
+    /// processor has instructions for it
     ///
     /// auto takes what the model's config.json says, and f32 where the processor has no such
     /// numbers.
