@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufReader, BufWriter, Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,14 +23,18 @@ use arrow_schema::{DataType, Field, Schema};
 /// The manifest's file name in a store's folder.
 pub const FILE_NAME: &str = "manifest.arrow";
 
-/// The folder in a store's folder that holds the chunks: without it a manifest means nothing.
+/// The folder in a store's folder that holds the first table of chunks.
 pub const TABLE_FOLDER: &str = "chunks.lance";
+
+/// The file in a store's folder that names the table, if it is not the first one.
+pub const TABLE_POINTER: &str = "chunks.table";
 
 /// The version of the manifest's form; another one is as good as none.
 const FORM: &str = "1";
 
 const KEY_FORM: &str = "cs.manifest";
-const KEY_TABLE: &str = "cs.table_version";
+const KEY_TABLE: &str = "cs.table";
+const KEY_VERSION: &str = "cs.table_version";
 const KEY_WRITTEN: &str = "cs.written_ns";
 
 /// Entries in one batch of the file.
@@ -58,6 +62,8 @@ pub struct Entry {
 pub struct Manifest {
     /// The entries of each repository, by path.
     pub repos: HashMap<String, HashMap<String, Entry>>,
+    /// The name of the table that it describes.
+    pub table: String,
     /// The version of the table that it describes.
     pub table_version: u64,
     /// When it was written, in nanoseconds since 1970.
@@ -87,6 +93,11 @@ pub enum ManifestError {
     },
 }
 
+/// Tells whether a folder is that of a store: without a table a manifest means nothing.
+pub fn is_store(folder: &Path) -> bool {
+    folder.join(TABLE_FOLDER).is_dir() || folder.join(TABLE_POINTER).is_file()
+}
+
 impl Manifest {
     /// Reads the manifest of the store in `folder`; `None` if there is none.
     ///
@@ -94,41 +105,60 @@ impl Manifest {
     /// [`ManifestError::Io`] if it cannot be read, [`ManifestError::Form`] if it is damaged or
     /// of another version; either way it is as good as lost.
     pub fn read(folder: &Path) -> Result<Option<Self>, ManifestError> {
-        let path = folder.join(FILE_NAME);
-        if !folder.join(TABLE_FOLDER).is_dir() {
+        if !is_store(folder) {
             return Ok(None);
         }
+        let path = folder.join(FILE_NAME);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ManifestError::Io { path, source }),
         };
-        let form = |cause: String| ManifestError::Form {
-            path: path.clone(),
+        match Self::read_from(BufReader::new(file)) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(cause) => Err(ManifestError::Form { path, cause }),
+        }
+    }
+
+    /// Reads a manifest that lies by itself, or comes through a pipe.
+    ///
+    /// # Errors
+    /// [`ManifestError::Io`] if it cannot be read, [`ManifestError::Form`] if it is damaged or
+    /// of another version.
+    pub fn read_copy(path: &Path) -> Result<Self, ManifestError> {
+        let bytes = fs::read(path).map_err(|source| ManifestError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::read_from(Cursor::new(bytes)).map_err(|cause| ManifestError::Form {
+            path: path.to_owned(),
             cause,
-        };
-        let reader = FileReader::try_new(BufReader::new(file), None);
-        let reader = reader.map_err(|error| form(error.to_string()))?;
+        })
+    }
+
+    fn read_from(file: impl io::Read + io::Seek) -> Result<Self, String> {
+        let reader = FileReader::try_new(file, None).map_err(|error| error.to_string())?;
         let schema = reader.schema();
         let metadata = schema.metadata();
         if metadata.get(KEY_FORM).map(String::as_str) != Some(FORM) {
-            return Err(form(format!("no `{KEY_FORM}` = {FORM}")));
+            return Err(format!("no `{KEY_FORM}` = {FORM}"));
         }
         let number = |key: &str| {
             let text = metadata.get(key);
             let parsed = text.and_then(|text| text.parse::<i64>().ok());
-            parsed.ok_or_else(|| form(format!("no number in `{key}`")))
+            parsed.ok_or_else(|| format!("no number in `{key}`"))
         };
         let mut manifest = Manifest {
-            table_version: u64::try_from(number(KEY_TABLE)?).unwrap_or_default(),
+            table: metadata.get(KEY_TABLE).cloned().unwrap_or_default(),
+            table_version: u64::try_from(number(KEY_VERSION)?).unwrap_or_default(),
             written_ns: number(KEY_WRITTEN)?,
             ..Manifest::default()
         };
         for batch in reader {
-            let batch = batch.map_err(|error| form(error.to_string()))?;
-            manifest.take(&batch).map_err(form)?;
+            let batch = batch.map_err(|error| error.to_string())?;
+            manifest.take(&batch)?;
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), String> {
@@ -215,21 +245,32 @@ impl Manifest {
         // A reader sees the old file or the new one, as renaming is atomic.
         let draft = folder.join(format!("{FILE_NAME}.new"));
         let written = self
-            .write_to(&draft)
+            .write_draft(&draft)
             .and_then(|()| fs::rename(&draft, &path));
         written.map_err(|source| ManifestError::Io { path, source })
     }
 
-    fn write_to(&self, path: &Path) -> io::Result<()> {
+    fn write_draft(&self, path: &Path) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        self.write_to(&mut file)?;
+        file.flush()?;
+        file.get_ref().sync_data()
+    }
+
+    /// Writes the manifest's file.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_to(&self, out: impl io::Write) -> io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_nanos());
         let schema = Arc::new(schema().with_metadata(HashMap::from([
             (KEY_FORM.to_owned(), FORM.to_owned()),
-            (KEY_TABLE.to_owned(), self.table_version.to_string()),
+            (KEY_TABLE.to_owned(), self.table.clone()),
+            (KEY_VERSION.to_owned(), self.table_version.to_string()),
             (KEY_WRITTEN.to_owned(), now.to_string()),
         ])));
-        let file = BufWriter::new(File::create(path)?);
-        let mut writer = FileWriter::try_new(file, &schema).map_err(io::Error::other)?;
+        let mut writer = FileWriter::try_new(out, &schema).map_err(io::Error::other)?;
         let mut repos: Vec<_> = self.repos.iter().collect();
         repos.sort_unstable_by_key(|(repo, _)| *repo);
         let mut batch = Batch::default();
@@ -246,9 +287,7 @@ impl Manifest {
         }
         let last = batch.finish(&schema).map_err(io::Error::other)?;
         writer.write(&last).map_err(io::Error::other)?;
-        let mut file = writer.into_inner().map_err(io::Error::other)?;
-        file.flush()?;
-        file.get_ref().sync_data()
+        writer.finish().map_err(io::Error::other)
     }
 }
 
@@ -329,6 +368,7 @@ mod tests {
 
     fn sample() -> Manifest {
         let mut manifest = Manifest {
+            table: "chunks".to_owned(),
             table_version: 7,
             ..Manifest::default()
         };

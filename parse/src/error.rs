@@ -81,6 +81,10 @@ pub enum Error {
         source: cs_common::manifest::ManifestError,
     },
 
+    /// `--since` names a store in an object store.
+    #[error("--since {}: only cs-store reads object stores", .0.display())]
+    SinceAddress(PathBuf),
+
     /// The parser threads could not be started.
     #[error("cannot start {threads} parser threads: {source}")]
     Threads {
@@ -121,6 +125,10 @@ impl ToolError for Error {
                 Some("globs are those of .gitignore, such as 'src/**/*.rs'".to_owned())
             }
             Error::Since { .. } => Some("without --since everything is parsed anew".to_owned()),
+            Error::SinceAddress(address) => Some(format!(
+                "let it pass on the manifest: --since <(cs-store manifest {})",
+                address.display()
+            )),
             Error::Threads { .. } => Some("ask for fewer threads with `-j`".to_owned()),
             Error::Stream(error) => error.hint(),
         }

@@ -78,6 +78,9 @@ pub struct Args {
     /// Files are compared with the manifest that cs-store keeps in DB: by size and modification
     /// time, else by hash. A file that vanished or is left out now becomes a delete, a changed one
     /// a delete and its new chunks. Other settings, or another version of cs-parse, parse all anew.
+    ///
+    /// DB may be the manifest itself, for a store elsewhere:
+    /// --since <(cs-store manifest s3://bucket/index)
     #[arg(long, value_name = "DB")]
     since: Option<PathBuf>,
 
@@ -263,9 +266,16 @@ pub fn chunks_of(path: &Path, bytes: &[u8], max_chunk_bytes: usize) -> Vec<Span>
         .collect()
 }
 
-/// Reads the manifest of a store that may not be there yet.
+/// Reads the manifest of a store that may not be there yet, or one that lies by itself.
 fn known(db: &Path) -> Result<Option<Manifest>, Error> {
-    match Manifest::read(db) {
+    if db.to_str().is_some_and(|text| text.contains("://")) {
+        return Err(Error::SinceAddress(db.to_owned()));
+    }
+    let read = match db.exists() && !db.is_dir() {
+        true => Manifest::read_copy(db).map(Some),
+        false => Manifest::read(db),
+    };
+    match read {
         Ok(Some(manifest)) => Ok(Some(manifest)),
         Ok(None) => {
             debug!("{}: no manifest, everything is parsed", db.display());

@@ -411,10 +411,7 @@ fn send(found: Result<DirEntry, ignore::Error>, sender: &mpsc::Sender<Found>) ->
 
 /// Tells whether a folder is a store of ours, whose files are no code.
 fn is_store(entry: &DirEntry) -> bool {
-    entry
-        .path()
-        .join(cs_common::manifest::TABLE_FOLDER)
-        .is_dir()
+    cs_common::manifest::is_store(entry.path())
 }
 
 /// Returns a modification time in nanoseconds since 1970.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use cs_common::tool::{LogArgs, Outcome};
 use cs_embed::HubEnv;
-use cs_store::{Hit, Store};
+use cs_store::{Hit, StorageArgs, Store};
 
 pub use error::Error;
 
@@ -31,6 +31,9 @@ pub struct Args {
     /// The store's folder (default: the nearest .cs from here upwards)
     #[arg(long, env = "CS_DB", value_name = "FOLDER")]
     db: Option<PathBuf>,
+
+    #[command(flatten)]
+    storage: StorageArgs,
 
     /// How many hits to print
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N",
@@ -82,7 +85,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         Some(db) => db,
         None => Store::nearest(&here).ok_or_else(|| Error::NoStore(here.clone()))?,
     };
-    let store = Store::open(&db)?;
+    let store = Store::open(&args.storage.location(db.clone()))?;
     if let Some(incomplete) = store.incomplete()? {
         log::warn!("{}: {}", db.display(), incomplete.sentence());
         if incomplete.ended() {

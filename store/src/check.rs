@@ -4,7 +4,6 @@ mod file;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::Path;
 
 use cs_common::manifest::{Manifest, ManifestError};
 use cs_common::metadata::Totals;
@@ -15,7 +14,7 @@ use lance::dataset::Dataset;
 use serde::Serialize;
 
 use crate::files::{each_batch, each_file, text};
-use crate::folder::{Folder, WriteLock};
+use crate::folder::{Folder, Location};
 use crate::mark::Incomplete;
 use crate::table::Chunks;
 use crate::{Error, runtime};
@@ -56,16 +55,18 @@ struct Report {
 }
 
 /// Checks a store, and prints what is wrong with it.
-pub(crate) fn check(db: &Path, json: bool) -> Result<Outcome, Error> {
-    let folder = Folder::open(db)?;
-    let _lock = lock_if_writable(&folder)?;
-    let incomplete = Incomplete::read(&folder)?;
-    let report = runtime(folder.path())?.block_on(async {
+///
+/// It looks at one version of the table, whatever is written meanwhile.
+pub(crate) fn check(at: &Location, json: bool) -> Result<Outcome, Error> {
+    let (report, incomplete) = runtime(&at.path)?.block_on(async {
+        let folder = Folder::open(at).await?;
+        let incomplete = Incomplete::read(&folder).await?;
         let chunks = Chunks::open(&folder).await?;
-        examine(&chunks, incomplete.as_ref()).await
+        let report = examine(&chunks, incomplete.as_ref()).await?;
+        Ok::<_, Error>((report, incomplete))
     })?;
     if let Some(incomplete) = &incomplete {
-        log::warn!("{}: {}", db.display(), incomplete.sentence());
+        log::warn!("{}: {}", at.path.display(), incomplete.sentence());
     }
     let mut text = Vec::new();
     let written = if json {
@@ -84,26 +85,9 @@ pub(crate) fn check(db: &Path, json: bool) -> Result<Outcome, Error> {
     }
 }
 
-/// Keeps writers out, between whose commit and manifest there is nothing to be said; where this
-/// process may not write, it reads what there is.
-fn lock_if_writable(folder: &Folder) -> Result<Option<WriteLock>, Error> {
-    match folder.lock() {
-        Ok(lock) => Ok(Some(lock)),
-        Err(Error::Folder { source, .. })
-            if matches!(
-                source.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 async fn examine(chunks: &Chunks, incomplete: Option<&Incomplete>) -> Result<Report, Error> {
     let dataset = chunks.dataset().await?;
-    let mut known = Known::read(chunks.folder(), dataset.version().version)?;
+    let mut known = Known::read(chunks, dataset.version().version)?;
     let totals = Totals {
         files: known.manifest.len() as u64,
         bytes: 0,
@@ -186,9 +170,14 @@ struct Known {
 }
 
 impl Known {
-    fn read(folder: &Folder, version: u64) -> Result<Self, Error> {
-        let (manifest, state, fault) = match Manifest::read(folder.path()) {
-            Ok(Some(manifest)) if manifest.table_version == version => (manifest, CURRENT, None),
+    fn read(chunks: &Chunks, version: u64) -> Result<Self, Error> {
+        let folder = chunks.folder();
+        let found = folder.local().map_or(Ok(None), Manifest::read);
+        let is_current = |manifest: &Manifest| {
+            manifest.table == chunks.name() && manifest.table_version == version
+        };
+        let (manifest, state, fault) = match found {
+            Ok(Some(manifest)) if is_current(&manifest) => (manifest, CURRENT, None),
             // After a crash: what it says is true, and it does not say all.
             Ok(Some(manifest)) => (manifest, "behind", None),
             Ok(None) => (Manifest::default(), "missing", None),

@@ -31,14 +31,42 @@ pub enum Error {
     #[error("{}: the folder holds other things than a store", .0.display())]
     NotAStore(PathBuf),
 
-    /// Another process writes into the store.
-    #[error("{}: process {pid} is writing to this store", path.display())]
+    /// An address that this build cannot reach.
+    #[error("{}: {cause}", path.display())]
+    Scheme {
+        /// The address.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+
+    /// Another process does what only one may do at a time.
+    #[error("{}: {holder} is {what}", path.display())]
     Locked {
         /// The store.
         path: PathBuf,
-        /// The writer's process id, as it wrote it.
-        pid: String,
+        /// The process, by its id, and its machine if that may be another one.
+        holder: String,
+        /// What it does.
+        what: String,
     },
+
+    /// This process was not heard of for so long that another one may write instead.
+    #[error("{}: the lease for {repo} ran out before the commit", path.display())]
+    LeaseLost {
+        /// The store.
+        path: PathBuf,
+        /// The repository.
+        repo: String,
+    },
+
+    /// Readers see another table than the one that rows went to.
+    #[error("{}: the store was rebuilt, or written to, by another process meanwhile", .0.display())]
+    Rebuilt(PathBuf),
+
+    /// A file that comes twice cannot be stored by one commit.
+    #[error("{0}: the stream brings this file twice, and --atomic stores each file once")]
+    Again(String),
 
     /// The stream carries no vectors.
     #[error("input has no vectors")]
@@ -86,8 +114,8 @@ pub enum Error {
     Manifest(#[from] cs_common::manifest::ManifestError),
 
     /// Only a stream of whole repositories tells what is gone.
-    #[error("--prune would forget what the stream leaves out, as it holds only a part")]
-    PruneOfPart,
+    #[error("{0} would forget what the stream leaves out, as it holds only a part")]
+    OnlyPart(&'static str),
 
     /// A table lies where a store's would, and is none.
     #[error("{}: the table `chunks` in it was not made by cs-store", .0.display())]
@@ -135,6 +163,19 @@ impl Error {
         }
     }
 
+    /// Tells whether a commit failed because another one came before it.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let Self::Database { error, .. } = self else {
+            return false;
+        };
+        match error.downcast_ref::<lancedb::Error>() {
+            Some(lancedb::Error::Lance { source }) => is_conflict(source),
+            _ => error
+                .downcast_ref::<lance::Error>()
+                .is_some_and(is_conflict),
+        }
+    }
+
     pub(crate) fn damaged(path: &Path, cause: impl ToString) -> Self {
         Self::Damaged {
             path: path.to_owned(),
@@ -148,6 +189,17 @@ impl Error {
     }
 }
 
+/// Tells whether the database refused a commit because another one came before it.
+pub(crate) fn is_conflict(error: &lance::Error) -> bool {
+    matches!(
+        error,
+        lance::Error::CommitConflict { .. }
+            | lance::Error::IncompatibleTransaction { .. }
+            | lance::Error::RetryableCommitConflict { .. }
+            | lance::Error::TooMuchWriteContention { .. }
+    )
+}
+
 impl ToolError for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -156,7 +208,7 @@ impl ToolError for Error {
             Self::NotAStore(_) | Self::Foreign(_) => {
                 "name a folder that is not there yet, such as .cs in it"
             }
-            Self::Locked { .. } => "wait for it to end, or store into another folder",
+            Self::Locked { .. } => "wait for it to end, or store into another place",
             Self::NoVectors => "put cs-embed before cs-store: cs-parse REPO | cs-embed | cs-store",
             Self::OtherModel { command, .. } => {
                 return Some(format!(
@@ -164,9 +216,19 @@ impl ToolError for Error {
                 ));
             }
             Self::Glob { .. } => "a glob is one as in .gitignore, such as 'src/**/*.rs'",
-            Self::PruneOfPart => {
+            Self::OnlyPart("--prune") => {
                 "leave --prune out: cs-parse --since says itself what is to be forgotten"
             }
+            Self::OnlyPart(_) => {
+                "give it a whole stream: cs-parse without --since and --files-from"
+            }
+            Self::Scheme { .. } => {
+                "name a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+            }
+            Self::LeaseLost { .. } | Self::Rebuilt(_) => {
+                "run the pipeline again: it does what is missing"
+            }
+            Self::Again(_) => "leave --atomic out, or bring each file once",
             Self::Database { cause, .. } if cause.contains("No space left") => {
                 "what was committed before is still there; free some space and run the pipeline again"
             }

@@ -6,19 +6,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use cs_common::manifest::{Entry, Manifest, ManifestError};
+use cs_common::manifest::Manifest;
 use cs_common::metadata::{Repo, StreamMetadata, Totals};
 use cs_common::progress::Progress;
-use cs_common::rows::{FILE_SETTINGS, Op, VECTOR};
+use cs_common::rows::{Op, VECTOR};
 use cs_common::stream::{Format, StreamWriter, refuse_terminal};
 use cs_common::tool::{self, Outcome, Scope};
 
 use crate::files::{each_file, text};
-use crate::folder::Folder;
+use crate::folder::{Folder, Location};
+use crate::ledger::describes;
 use crate::mark::Incomplete;
 use crate::select::{FileArgs, Selection};
 use crate::step::bytes_of;
@@ -48,7 +48,7 @@ pub(crate) struct ExportArgs {
 }
 
 /// Writes a store's files to standard output.
-pub(crate) fn export(db: &Path, args: ExportArgs) -> Result<Outcome, Error> {
+pub(crate) fn export(at: &Location, args: ExportArgs) -> Result<Outcome, Error> {
     refuse_terminal(args.to)?;
     let is_all = args.files.is_empty() && args.lang.is_empty();
     let languages = args.lang.iter().map(|name| name.to_ascii_lowercase());
@@ -56,19 +56,12 @@ pub(crate) fn export(db: &Path, args: ExportArgs) -> Result<Outcome, Error> {
         languages: languages.collect(),
         files: args.files.selection()?,
     };
-    let folder = Folder::open(db)?;
-    runtime(folder.path())?.block_on(async {
+    let db = at.path.as_path();
+    runtime(db)?.block_on(async {
+        let folder = Folder::open(at).await?;
         let chunks = Chunks::open(&folder).await?;
         let dataset = chunks.dataset().await?;
-        let manifest = match Manifest::read(folder.path()) {
-            Ok(manifest) => manifest.unwrap_or_default(),
-            Err(error @ ManifestError::Form { .. }) => {
-                log::warn!("{error}: the files' settings are not known");
-                Manifest::default()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let incomplete = Incomplete::read(&folder)?;
+        let incomplete = Incomplete::read(&folder).await?;
         if let Some(incomplete) = &incomplete {
             log::warn!("{}: {}", db.display(), incomplete.sentence());
         }
@@ -83,8 +76,7 @@ pub(crate) fn export(db: &Path, args: ExportArgs) -> Result<Outcome, Error> {
         stage.extra.extend([scope]);
         metadata.chain.push(stage);
         metadata.repos = wanted.repos(chunks.repos().await?);
-        let is_current = manifest.table_version == dataset.version().version;
-        metadata.totals = is_current.then(|| wanted.totals(&manifest)).flatten();
+        metadata.totals = wanted.totals(&chunks).await?;
         metadata.model = (!args.no_vectors).then(|| chunks.model().clone());
 
         let stored = chunks.schema().await?;
@@ -111,9 +103,7 @@ pub(crate) fn export(db: &Path, args: ExportArgs) -> Result<Outcome, Error> {
             {
                 return Ok(());
             }
-            let hash = text(folder.path(), rows, "file_hash")?;
-            let settings = settings(manifest.get(&name.repo, &name.path), hash);
-            output.push(rows, settings)
+            output.push(rows)
         })
         .await?;
         output.finish(db)
@@ -143,9 +133,13 @@ impl Wanted {
     }
 
     /// Returns how much there is, where the manifest, which knows no languages, can tell.
-    fn totals(&self, manifest: &Manifest) -> Option<Totals> {
-        if !self.languages.is_empty() {
-            return None;
+    async fn totals(&self, chunks: &Chunks) -> Result<Option<Totals>, Error> {
+        let manifest = chunks.folder().local().map(Manifest::read);
+        let Some(Ok(Some(manifest))) = manifest else {
+            return Ok(None);
+        };
+        if !self.languages.is_empty() || !describes(&manifest, chunks).await? {
+            return Ok(None);
         }
         let mut totals = Totals { files: 0, bytes: 0 };
         for (repo, files) in &manifest.repos {
@@ -156,7 +150,7 @@ impl Wanted {
                 }
             }
         }
-        Some(totals)
+        Ok(Some(totals))
     }
 }
 
@@ -168,17 +162,7 @@ fn stream_schema(stored: &SchemaRef, no_vectors: bool) -> Schema {
         kept.filter(|field| !no_vectors || field.name() != VECTOR)
             .cloned(),
     );
-    fields.push(Arc::new(Field::new(FILE_SETTINGS, DataType::Utf8, true)));
     Schema::new(fields)
-}
-
-/// Returns under which settings the stored rows of a file were cut, if the manifest knows those
-/// very rows.
-fn settings<'a>(entry: Option<&'a Entry>, hashes: &StringArray) -> Option<&'a str> {
-    let entry = entry?;
-    let hash = hashes.is_valid(0).then(|| hashes.value(0));
-    let is_same = hash.is_some() && entry.hash.as_deref() == hash;
-    entry.settings.as_deref().filter(|_| is_same)
 }
 
 /// The stream, batch by batch.
@@ -194,8 +178,8 @@ struct Output {
 
 impl Output {
     /// Adds the rows of a file.
-    fn push(&mut self, rows: &RecordBatch, settings: Option<&str>) -> Result<(), Error> {
-        let rows = self.as_stream(rows, settings).map_err(arrow)?;
+    fn push(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        let rows = self.as_stream(rows).map_err(arrow)?;
         self.bytes += bytes_of(&rows);
         self.files += 1;
         self.chunks += rows.num_rows() as u64;
@@ -206,22 +190,13 @@ impl Output {
         Ok(())
     }
 
-    fn as_stream(
-        &self,
-        rows: &RecordBatch,
-        settings: Option<&str>,
-    ) -> Result<RecordBatch, ArrowError> {
+    fn as_stream(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let count = rows.num_rows();
         let columns = self.schema.fields().iter().map(|field| {
             let made: ArrayRef = match field.name().as_str() {
                 "op" => {
                     let puts = std::iter::repeat_n(Op::Put.as_str(), count);
                     Arc::new(StringArray::from_iter_values(puts))
-                }
-                FILE_SETTINGS => {
-                    let mut same = StringBuilder::new();
-                    (0..count).for_each(|_| same.append_option(settings));
-                    Arc::new(same.finish())
                 }
                 name => Arc::clone(rows.column_by_name(name).ok_or_else(|| {
                     ArrowError::SchemaError(format!("no column `{name}` in the store"))

@@ -202,7 +202,7 @@ mod tests {
     use cs_common::metadata::Model;
 
     use super::*;
-    use crate::folder::Folder;
+    use crate::folder::{Folder, Location};
     use crate::runtime;
     use crate::step::Gatherer;
 
@@ -241,8 +241,9 @@ mod tests {
     #[test]
     fn rows_that_lie_apart_are_one_file_in_order_and_come_last() {
         let home = tempfile::tempdir().unwrap();
-        let folder = Folder::create(home.path()).unwrap();
-        let read = runtime(folder.path()).unwrap().block_on(async {
+        let at = Location::folder(home.path());
+        let read = runtime(home.path()).unwrap().block_on(async {
+            let folder = Folder::create(&at).await.unwrap();
             let schema = batch(&[]).schema();
             let chunks = Chunks::open_or_create(&folder, &schema, (&model(), &[])).await;
             let chunks = chunks.unwrap();

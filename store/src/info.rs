@@ -88,12 +88,14 @@ impl Info {
                 unindexed_rows,
             });
         }
-        let incomplete = Incomplete::read(chunks.folder())?.map(|mark| IncompleteInfo {
-            repos: mark.repos().into_iter().map(|repo| repo.name).collect(),
-            missing_files: mark.missing(),
-            ended: mark.ended(),
-            sentence: mark.sentence(),
-        });
+        let incomplete = Incomplete::read(chunks.folder())
+            .await?
+            .map(|mark| IncompleteInfo {
+                repos: mark.repos().into_iter().map(|repo| repo.name).collect(),
+                missing_files: mark.missing(),
+                ended: mark.ended(),
+                sentence: mark.sentence(),
+            });
         let schema = chunks.schema().await?;
         let vector = schema.field_with_name(VECTOR).map(Field::data_type);
         let vector_type = match vector {
@@ -110,7 +112,7 @@ impl Info {
             files: counts.repos.values().map(|repo| repo.files).sum(),
             repos: repos(counts.repos, chunks.repos().await?),
             chunks: counts.languages.values().sum(),
-            bytes: chunks.folder().size(),
+            bytes: chunks.folder().size().await?,
             version: dataset.version().version,
             versions: chunks.table.list_versions().await.map_err(fail)?.len(),
             fragments: dataset.count_fragments(),

@@ -2,19 +2,25 @@
 //!
 //! Before the rows of a file are replaced its entry goes from the manifest on disk, and comes
 //! back in its new state after the commit. A crash in between leaves a file that the manifest
-//! does not know, which costs the next run that file and nothing else. Until the commit is entered
-//! the manifest on disk describes no version of the table, so that after a crash it is made anew:
-//! rows that it has lost sight of would never be replaced.
+//! does not know, which costs the next run that file and nothing else. From a run's first commit
+//! to its end the manifest on disk describes no version of the table, so that after a crash it is
+//! made anew from the rows: what it has lost sight of would never be replaced.
+//!
+//! Several processes may write, each other repositories. Each answers for the entries of its own
+//! ones, and takes those of others from the disk; who finds that another one wrote meanwhile
+//! makes the manifest from the rows at its end. A store elsewhere keeps no manifest: it is made
+//! from the rows whenever it is asked for.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::{Duration, Instant, SystemTime};
 
-use cs_common::manifest::{Entry, Manifest, ManifestError};
+use cs_common::manifest::{self, Entry, Manifest, ManifestError};
 
-use crate::Error;
 use crate::folder::Folder;
 use crate::step::FileName;
 use crate::table::Chunks;
+use crate::{Error, lock};
 
 /// How long commits may go untold: what a crash costs the next run at most, in files to parse
 /// again. Writing the manifest of 300,000 files takes a part of a second.
@@ -23,11 +29,23 @@ const UNTOLD: Duration = Duration::from_secs(5);
 /// A version that no table has.
 const NO_VERSION: u64 = 0;
 
+/// What tells two writings of the manifest apart.
+type Stamp = Option<(SystemTime, u64)>;
+
 /// The manifest in memory, and what of it is on disk.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     folder: Folder,
     manifest: Manifest,
+    /// The repositories that this process answers for.
+    own: HashSet<String>,
+    /// Whether there is a file to be kept: not for a table that nobody sees yet, nor elsewhere.
+    kept: bool,
+    /// Whether nobody else has written it since it was read.
+    alone: bool,
+    /// Whether the disk says that a run is under way.
+    begun: bool,
+    stamp: Stamp,
     /// Whether memory and disk differ.
     untold: bool,
     written: Instant,
@@ -36,57 +54,61 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Reads the manifest, or makes it anew from the table where it does not describe that.
     pub(crate) async fn open(chunks: &Chunks) -> Result<Self, Error> {
-        let folder = chunks.folder().clone();
-        let found = match Manifest::read(folder.path()) {
-            Ok(found) => found,
-            Err(error @ ManifestError::Form { .. }) => {
-                log::warn!("{error}: it is made anew");
-                None
-            }
-            Err(error) => return Err(error.into()),
+        let folder = chunks.folder();
+        let stamp = stamp(folder);
+        let manifest = match read(folder)? {
+            Some(found) if describes(&found, chunks).await? => found,
+            _ => chunks.files().await?,
         };
-        let version = chunks.version().await?;
-        let (manifest, untold) = match found {
-            Some(manifest) if manifest.table_version == version => (manifest, false),
-            found => {
-                let mut files = chunks.files().await?;
-                adopt(&mut files, &found.unwrap_or_default());
-                (files, true)
-            }
-        };
-        Ok(Self {
-            folder,
-            manifest,
-            untold,
+        Ok(Self::new(chunks, manifest, folder.local().is_some(), stamp))
+    }
+
+    /// Returns the ledger of an empty table that nobody sees yet.
+    pub(crate) fn draft(chunks: &Chunks) -> Self {
+        Self::new(chunks, Manifest::default(), false, None)
+    }
+
+    fn new(chunks: &Chunks, manifest: Manifest, kept: bool, stamp: Stamp) -> Self {
+        Self {
+            folder: chunks.folder().clone(),
+            manifest: Manifest {
+                table: chunks.name().to_owned(),
+                ..manifest
+            },
+            own: HashSet::new(),
+            kept,
+            alone: true,
+            begun: false,
+            stamp,
+            untold: true,
             written: Instant::now(),
-        })
+        }
     }
 
     /// Takes files back whose rows are about to be replaced. Returns whether any was stored.
     pub(crate) fn begin(&mut self, files: &[(FileName, Option<Entry>)]) -> Result<bool, Error> {
         let mut any = false;
         for (file, _) in files {
+            if !self.own.contains(&file.repo) {
+                self.own.insert(file.repo.clone());
+            }
             any |= self.manifest.remove(&file.repo, &file.path);
         }
-        if any {
+        if any || !self.begun {
             self.manifest.table_version = NO_VERSION;
             self.write()?;
+            self.begun = true;
         }
         Ok(any)
     }
 
-    /// Enters files whose rows were committed as a version of the table.
-    pub(crate) fn commit(
-        &mut self,
-        files: Vec<(FileName, Option<Entry>)>,
-        version: u64,
-    ) -> Result<(), Error> {
+    /// Enters files whose rows were committed.
+    pub(crate) fn commit(&mut self, files: Vec<(FileName, Option<Entry>)>) -> Result<(), Error> {
         for (file, entry) in files {
             if let Some(entry) = entry {
                 self.manifest.insert(&file.repo, &file.path, entry);
             }
         }
-        self.manifest.table_version = version;
         self.untold = true;
         if self.written.elapsed() >= UNTOLD {
             self.write()?;
@@ -138,32 +160,78 @@ impl Ledger {
     }
 
     /// Writes the manifest that describes the table's last version.
-    pub(crate) fn finish(&mut self, version: u64) -> Result<(), Error> {
-        if self.untold || self.manifest.table_version != version {
+    pub(crate) async fn finish(&mut self, chunks: &Chunks) -> Result<(), Error> {
+        let Some(path) = self.folder.local().filter(|_| self.kept) else {
+            return Ok(());
+        };
+        let _lock = lock::short(path)?;
+        chunks.reload().await?;
+        if !self.alone || stamp(&self.folder) != self.stamp {
+            self.manifest = chunks.files().await?;
+        } else {
+            let version = chunks.version().await?;
+            if !self.untold && self.manifest.table_version == version {
+                return Ok(());
+            }
             self.manifest.table_version = version;
-            self.write()?;
         }
+        self.manifest.table = chunks.name().to_owned();
+        self.manifest.write(path)?;
         Ok(())
     }
 
+    /// Writes what is known during a run.
     fn write(&mut self) -> Result<(), Error> {
-        self.manifest.write(self.folder.path())?;
+        let folder = self.folder.clone();
+        let Some(path) = folder.local().filter(|_| self.kept) else {
+            return Ok(());
+        };
+        let _lock = lock::short(path)?;
+        if stamp(&self.folder) != self.stamp {
+            self.alone = false;
+            self.take_others()?;
+        }
+        self.manifest.write(path)?;
+        self.stamp = stamp(&self.folder);
         self.untold = false;
         self.written = Instant::now();
         Ok(())
     }
+
+    /// Takes from disk what other processes say of their repositories.
+    fn take_others(&mut self) -> Result<(), Error> {
+        let found = read(&self.folder)?.unwrap_or_default();
+        let own = &self.own;
+        self.manifest.repos.retain(|repo, _| own.contains(repo));
+        let others = found.repos.into_iter();
+        let others = others.filter(|(repo, _)| !own.contains(repo));
+        self.manifest.repos.extend(others);
+        Ok(())
+    }
 }
 
-/// Gives files found in the table the settings that an older manifest knows for their state.
-fn adopt(files: &mut Manifest, known: &Manifest) {
-    for (repo, files) in &mut files.repos {
-        for (path, entry) in files {
-            if let Some(known) = known.get(repo, path)
-                && known.hash.is_some()
-                && known.hash == entry.hash
-            {
-                entry.settings.clone_from(&known.settings);
-            }
+/// Reads the manifest of a store of this machine; one that is none is told, and made anew.
+fn read(folder: &Folder) -> Result<Option<Manifest>, Error> {
+    let Some(path) = folder.local() else {
+        return Ok(None);
+    };
+    match Manifest::read(path) {
+        Ok(found) => Ok(found),
+        Err(error @ ManifestError::Form { .. }) => {
+            log::warn!("{error}: it is made anew");
+            Ok(None)
         }
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Tells whether a manifest describes the table as it is.
+pub(crate) async fn describes(manifest: &Manifest, chunks: &Chunks) -> Result<bool, Error> {
+    Ok(manifest.table == chunks.name() && manifest.table_version == chunks.version().await?)
+}
+
+fn stamp(folder: &Folder) -> Stamp {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(folder.local()?.join(manifest::FILE_NAME)).ok()?;
+    Some((metadata.modified().ok()?, metadata.ino()))
 }

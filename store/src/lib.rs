@@ -11,8 +11,10 @@ mod forget;
 mod index;
 mod info;
 mod ledger;
+mod lock;
 mod mark;
 mod model;
+mod rebuild;
 mod records;
 mod search;
 mod select;
@@ -26,10 +28,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use cs_common::stream::{Format, refuse_terminal};
 use cs_common::tool::{LogArgs, Outcome};
 use tokio::runtime::Runtime;
 
 pub use error::Error;
+pub use folder::Location;
 pub use mark::Incomplete;
 pub use search::{Hit, Store};
 
@@ -38,7 +42,9 @@ use folder::Folder;
 use info::Info;
 use ledger::Ledger;
 use select::FileArgs;
+use step::Limits;
 use table::Chunks;
+use write::{Options, Visible};
 
 /// Where a store is if nobody says otherwise.
 const DEFAULT_DB: &str = ".cs";
@@ -56,9 +62,8 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// The store's folder, made if it is not there
-    #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
-    db: PathBuf,
+    #[command(flatten)]
+    db: Place,
 
     /// Forget the files of the stream's repositories that the stream does not bring
     ///
@@ -66,6 +71,37 @@ pub struct Args {
     /// store as well. Nothing is forgotten if the stream ends without its end marker.
     #[arg(long)]
     prune: bool,
+
+    /// All or nothing: readers see what the stream brings when it has ended with its end marker
+    ///
+    /// Otherwise the store stays as it was. Without it whole files are stored as they come, and a
+    /// run that is broken off leaves a store that says that it is incomplete.
+    #[arg(long, conflicts_with = "rebuild")]
+    atomic: bool,
+
+    /// Make the store anew: readers see the old contents until all of the new ones are there
+    ///
+    /// The stream's files are all that is stored in the end, whatever was stored before, and of
+    /// whatever model. Both lie on disk until the old ones have been out of use for ten minutes.
+    #[arg(long, conflicts_with = "prune")]
+    rebuild: bool,
+
+    /// Commit at least every N chunks: what a crash costs at most
+    #[arg(long, value_name = "N", default_value_t = Limits::default().rows as u64,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    step_rows: u64,
+
+    /// Commit at least every so many seconds, as long as files come
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().age.as_secs(),
+          value_parser = clap::value_parser!(u64).range(1..=MAX_KEEP))]
+    step_seconds: u64,
+
+    /// Take another writer of an object store for dead after so long without a sign of life
+    ///
+    /// All writers of a store have to be given the same time.
+    #[arg(long, value_name = "SECONDS", default_value_t = lock::LEASE.as_secs(),
+          value_parser = clap::value_parser!(u64).range(5..=3600))]
+    lease: u64,
 
     #[command(flatten)]
     log: LogArgs,
@@ -75,9 +111,8 @@ pub struct Args {
 enum Command {
     /// Tell what a store holds (a store in a folder named `info` is `./info`)
     Info {
-        /// The store's folder
-        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
-        db: PathBuf,
+        #[command(flatten)]
+        db: Place,
 
         /// Print one JSON object
         #[arg(long)]
@@ -89,9 +124,8 @@ enum Command {
     /// Names every fault by repository and path. Exit status: 0 no fault, 1 faults, 2 the store
     /// could not be read. That a store is incomplete is told, and no fault.
     Check {
-        /// The store's folder
-        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
-        db: PathBuf,
+        #[command(flatten)]
+        db: Place,
 
         /// Print one JSON object
         #[arg(long)]
@@ -102,9 +136,8 @@ enum Command {
     ///
     /// Each run does this as far as it pays.
     Optimize {
-        /// The store's folder
-        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
-        db: PathBuf,
+        #[command(flatten)]
+        db: Place,
 
         /// How long what was replaced stays on disk, for those who are reading it
         #[arg(long, value_name = "SECONDS", default_value_t = index::VERSION_LIFE.as_secs(),
@@ -116,12 +149,20 @@ enum Command {
     ///
     /// With another model: cs-store export A --no-vectors | cs-embed --model other | cs-store B
     Export {
-        /// The store's folder
-        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
-        db: PathBuf,
+        #[command(flatten)]
+        db: Place,
 
         #[command(flatten)]
         args: ExportArgs,
+    },
+
+    /// Write the manifest: which files are stored, in which state
+    ///
+    /// For cs-parse, of a store that it cannot read itself:
+    /// cs-parse . --since <(cs-store manifest s3://bucket/index) | cs-embed | cs-store s3://bucket/index
+    Manifest {
+        #[command(flatten)]
+        db: Place,
     },
 
     /// Remove all that is stored of some files
@@ -130,13 +171,57 @@ enum Command {
     /// keep them out. Their text leaves the disk with the old versions: cs-store optimize --keep 0.
     #[command(group = clap::ArgGroup::new("named").args(["repo", "path"]).required(true).multiple(true))]
     Forget {
-        /// The store's folder
-        #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
-        db: PathBuf,
+        #[command(flatten)]
+        db: Place,
 
         #[command(flatten)]
         files: FileArgs,
     },
+}
+
+/// Where the store is.
+#[derive(Clone, Debug, clap::Args)]
+struct Place {
+    /// The store: a folder, made if it is not there, or an address such as s3://bucket/prefix
+    #[arg(env = "CS_DB", default_value = DEFAULT_DB)]
+    db: PathBuf,
+
+    #[command(flatten)]
+    storage: StorageArgs,
+}
+
+impl Place {
+    fn location(self) -> Location {
+        self.storage.location(self.db)
+    }
+}
+
+/// What an object store has to be told.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StorageArgs {
+    /// Tell an object store something, such as region=eu-west-1 (repeatable)
+    ///
+    /// Keys and secrets are better left in the environment, as in AWS_ACCESS_KEY_ID. Another
+    /// server than the provider's: endpoint=http://127.0.0.1:9000 with allow_http=true.
+    #[arg(long = "storage-option", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    storage_options: Vec<(String, String)>,
+}
+
+impl StorageArgs {
+    /// Returns the address of a store that is reached with these options.
+    pub fn location(&self, path: PathBuf) -> Location {
+        Location {
+            path,
+            options: self.storage_options.iter().cloned().collect(),
+        }
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("is not KEY=VALUE, such as region=eu-west-1".to_owned()),
+    }
 }
 
 impl AsRef<LogArgs> for Args {
@@ -151,18 +236,34 @@ impl AsRef<LogArgs> for Args {
 /// As [`Error`] says; what was committed before a failure stays.
 pub fn run(args: Args) -> Result<Outcome, Error> {
     match args.command {
-        Some(Command::Info { db, json }) => info(&db, json),
-        Some(Command::Check { db, json }) => check::check(&db, json),
-        Some(Command::Optimize { db, keep }) => optimize(&db, Duration::from_secs(keep)),
-        Some(Command::Export { db, args }) => export::export(&db, args),
-        Some(Command::Forget { db, files }) => forget::forget(&db, files),
-        None => write::store(&args.db, args.prune),
+        Some(Command::Info { db, json }) => info(&db.location(), json),
+        Some(Command::Check { db, json }) => check::check(&db.location(), json),
+        Some(Command::Optimize { db, keep }) => optimize(&db.location(), Duration::from_secs(keep)),
+        Some(Command::Export { db, args }) => export::export(&db.location(), args),
+        Some(Command::Manifest { db }) => manifest(&db.location()),
+        Some(Command::Forget { db, files }) => forget::forget(&db.location(), files),
+        None => {
+            let options = Options {
+                prune: args.prune,
+                visible: match (args.atomic, args.rebuild) {
+                    (true, _) => Visible::AtSeal,
+                    (_, true) => Visible::Instead,
+                    _ => Visible::Stepwise,
+                },
+                limits: Limits {
+                    rows: usize::try_from(args.step_rows).unwrap_or(usize::MAX),
+                    age: Duration::from_secs(args.step_seconds),
+                },
+                lease: Duration::from_secs(args.lease),
+            };
+            write::store(&args.db.location(), options)
+        }
     }
 }
 
-fn info(db: &Path, json: bool) -> Result<Outcome, Error> {
-    let folder = Folder::open(db)?;
-    let info = runtime(folder.path())?.block_on(async {
+fn info(at: &Location, json: bool) -> Result<Outcome, Error> {
+    let info = runtime(&at.path)?.block_on(async {
+        let folder = Folder::open(at).await?;
         let chunks = Chunks::open(&folder).await?;
         Info::gather(&chunks).await
     })?;
@@ -180,25 +281,42 @@ fn info(db: &Path, json: bool) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-fn optimize(db: &Path, keep: Duration) -> Result<Outcome, Error> {
-    let folder = Folder::open(db)?;
-    let _lock = folder.lock()?;
-    let before = folder.size();
-    runtime(folder.path())?.block_on(async {
+fn manifest(at: &Location) -> Result<Outcome, Error> {
+    refuse_terminal(Format::Arrow)?;
+    let files = runtime(&at.path)?.block_on(async {
+        let folder = Folder::open(at).await?;
+        Chunks::open(&folder).await?.files().await
+    })?;
+    let mut bytes = Vec::new();
+    files
+        .write_to(&mut bytes)
+        .map_err(cs_common::Error::from_output)
+        .and_then(|()| cs_common::stream::print(&bytes))?;
+    Ok(Outcome::Done)
+}
+
+fn optimize(at: &Location, keep: Duration) -> Result<Outcome, Error> {
+    let (before, after) = runtime(&at.path)?.block_on(async {
+        let folder = Folder::open(at).await?;
+        let before = folder.size().await?;
         let chunks = Chunks::open(&folder).await?;
         let mut ledger = Ledger::open(&chunks).await?;
-        index::optimize(&chunks, keep).await?;
+        let mut right = lock::maintenance(&folder, lock::LEASE).await?;
+        let done = index::optimize(&chunks, keep).await;
+        right.end().await;
+        done?;
         // The same rows, in another version of the table.
-        ledger.finish(chunks.version().await?)
+        ledger.finish(&chunks).await?;
+        Ok::<_, Error>((before, folder.size().await?))
     })?;
-    let (before, after) = (info::mib(before), info::mib(folder.size()));
+    let (before, after) = (info::mib(before), info::mib(after));
     let kept = match keep.as_secs() {
         0 => String::new(),
         seconds => format!("; what was replaced in the last {seconds} s is kept"),
     };
     log::info!(
         "{}: {before:.1} MiB before, {after:.1} MiB now{kept}",
-        db.display()
+        at.path.display()
     );
     Ok(Outcome::Done)
 }

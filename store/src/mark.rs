@@ -1,23 +1,24 @@
 //! The mark of an incomplete store: runs that did not bring all that they had to.
 //!
-//! It is a small file beside the table. A run leaves it behind before its first commit and takes
-//! it away at the end of a sealed stream, so that no way of ending a process can leave a store
-//! that is incomplete and does not say so.
+//! It is a small file beside the table, one a run. A run leaves it behind before its first commit
+//! and takes it away at the end of a sealed stream, so that no way of ending a process can leave a
+//! store that is incomplete and does not say so.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cs_common::metadata::{Model, Repo, StreamMetadata};
-use cs_common::tool::Scope;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::folder::Folder;
 use crate::model::quoted;
+use crate::{Error, lock};
 
-/// The mark's file name in a store's folder.
-pub(crate) const FILE_NAME: &str = "incomplete.json";
+/// The folder of the marks in a store's.
+pub(crate) const FOLDER: &str = "incomplete";
+
+const ENDING: &str = ".json";
 
 /// A run whose stream has not been stored to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,18 +40,10 @@ pub struct Incomplete {
 }
 
 impl Incomplete {
-    /// Reads the mark of a store; `None` if it is complete.
-    pub(crate) fn read(folder: &Folder) -> Result<Option<Self>, Error> {
-        let path = path_in(folder);
-        match fs::read(&path) {
-            Ok(text) => {
-                let runs = serde_json::from_slice(&text)
-                    .map_err(|error| Error::damaged(&path, format!("not a mark: {error}")))?;
-                Ok(Some(Self { runs }))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Folder { path, source }),
-        }
+    /// Reads the marks of a store; `None` if it is complete.
+    pub(crate) async fn read(folder: &Folder) -> Result<Option<Self>, Error> {
+        let runs: Vec<Run> = read_all(folder).await?.into_values().collect();
+        Ok((!runs.is_empty()).then_some(Self { runs }))
     }
 
     /// Returns how many files are missing at most, if that is known.
@@ -116,109 +109,129 @@ impl Incomplete {
     }
 }
 
-/// The mark as the store's writer keeps it.
+/// The mark of the run at hand.
 #[derive(Debug)]
 pub(crate) struct Mark {
-    path: PathBuf,
-    /// What earlier runs left, as far as this one does not bring it.
-    others: Vec<Run>,
+    folder: Folder,
+    name: String,
     current: Run,
-    on_disk: Vec<Run>,
+    on_disk: Option<Run>,
 }
 
 impl Mark {
-    /// Begins a run, which is marked at once if its stream has files to bring.
-    pub(crate) fn begin(folder: &Folder, metadata: &StreamMetadata) -> Result<Self, Error> {
-        let on_disk = Incomplete::read(folder)?.map_or(Vec::new(), |mark| mark.runs);
-        let mut others = on_disk.clone();
-        // Of a list of files nothing follows for the rest of a repository.
-        if Scope::of(&metadata.chain) != Some(Scope::Part) {
-            others.retain(|run| !run.repos.is_empty());
-            forget(&mut others, |repo| metadata.repos.contains(repo));
-        }
-        for run in &mut others {
-            // Its process is gone: this one is the only writer.
-            run.ended = true;
-        }
+    /// Begins a run, which is marked at once if its stream has files to bring. The caller is the
+    /// only writer of the stream's repositories.
+    pub(crate) async fn begin(folder: &Folder, metadata: &StreamMetadata) -> Result<Self, Error> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| since.as_nanos());
         let mut mark = Self {
-            path: path_in(folder),
-            others,
+            folder: folder.clone(),
+            name: format!("{now}-{}", std::process::id()),
             current: Run {
                 repos: metadata.repos.clone(),
                 files: metadata.totals.map(|totals| totals.files),
                 stored: 0,
                 ended: false,
             },
-            on_disk,
+            on_disk: None,
         };
         if mark.current.files != Some(0) {
-            mark.write(true)?;
+            mark.write().await?;
         }
         Ok(mark)
     }
 
+    /// Tells whether others can see it.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.on_disk.is_some()
+    }
+
     /// Adds files that have been stored, or are about to be.
-    pub(crate) fn add(&mut self, files: usize) -> Result<(), Error> {
+    pub(crate) async fn add(&mut self, files: usize) -> Result<(), Error> {
         self.current.stored += files as u64;
-        self.write(true)
+        self.write().await
     }
 
     /// Ends the run: the mark of a sealed stream goes.
-    pub(crate) fn end(&mut self, sealed: bool) -> Result<(), Error> {
+    pub(crate) async fn end(mut self, sealed: bool) -> Result<(), Error> {
+        if sealed {
+            return self.folder.remove(&file(&self.name)).await;
+        }
         self.current.ended = true;
-        self.write(!sealed)
+        self.write().await
     }
 
-    fn write(&mut self, with_current: bool) -> Result<(), Error> {
-        let current = with_current.then(|| self.current.clone());
-        let runs: Vec<Run> = self.others.iter().cloned().chain(current).collect();
-        if runs != self.on_disk {
-            save(&self.path, &runs)?;
-            self.on_disk = runs;
+    async fn write(&mut self) -> Result<(), Error> {
+        if self.on_disk.as_ref() != Some(&self.current) {
+            save(&self.folder, &self.name, &self.current).await?;
+            self.on_disk = Some(self.current.clone());
         }
         Ok(())
     }
 }
 
-/// Takes a repository from the mark: none of its files is missing if none is wanted.
-pub(crate) fn forget_repo(folder: &Folder, name: &str) -> Result<(), Error> {
-    let Some(Incomplete { mut runs }) = Incomplete::read(folder)? else {
-        return Ok(());
-    };
-    forget(&mut runs, |repo| repo.name == name);
-    save(&path_in(folder), &runs)
-}
-
-/// Takes repositories from runs, and runs away that were of no other.
-fn forget(runs: &mut Vec<Run>, is_known: impl Fn(&Repo) -> bool) {
-    runs.retain_mut(|run| {
+/// Takes repositories from the marks of other runs than the one at hand, which brings all that
+/// they were to bring; a run is given away if it was of no other repository.
+pub(crate) async fn settle(
+    folder: &Folder,
+    current: Option<&Mark>,
+    is_brought: impl Fn(&Repo) -> bool,
+) -> Result<(), Error> {
+    let _lock = folder.local().map(lock::short).transpose()?;
+    for (name, mut run) in read_all(folder).await? {
+        if current.is_some_and(|mark| mark.name == name) {
+            continue;
+        }
         let before = run.repos.len();
-        run.repos.retain(|repo| !is_known(repo));
-        if run.repos.len() < before {
+        run.repos.retain(|repo| !is_brought(repo));
+        // A run of unknown repositories is settled by one that knows its own.
+        if run.repos.is_empty() && (before > 0 || current.is_some()) {
+            folder.remove(&file(&name)).await?;
+        } else if run.repos.len() < before {
             // Its numbers are those of all its repositories.
             run.files = None;
+            save(folder, &name, &run).await?;
         }
-        run.repos.len() == before || !run.repos.is_empty()
-    });
+    }
+    Ok(())
 }
 
-/// Replaces the file as a whole, or removes it where nothing is missing.
-fn save(path: &Path, runs: &[Run]) -> Result<(), Error> {
-    let done = if runs.is_empty() {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+/// Says of earlier runs of some repositories that they are over: their processes are gone.
+pub(crate) async fn bury(folder: &Folder, repos: &[Repo]) -> Result<(), Error> {
+    for (name, mut run) in read_all(folder).await? {
+        if !run.ended && run.repos.iter().any(|repo| repos.contains(repo)) {
+            run.ended = true;
+            save(folder, &name, &run).await?;
         }
-    } else {
-        let draft = path.with_extension("json.new");
-        serde_json::to_vec(runs)
-            .map_err(io::Error::other)
-            .and_then(|text| fs::write(&draft, text))
-            .and_then(|()| fs::rename(&draft, path))
-    };
-    done.map_err(Error::folder(path))
+    }
+    Ok(())
 }
 
-fn path_in(folder: &Folder) -> PathBuf {
-    folder.path().join(FILE_NAME)
+async fn read_all(folder: &Folder) -> Result<BTreeMap<String, Run>, Error> {
+    let mut runs = BTreeMap::new();
+    for entry in folder.list(FOLDER).await? {
+        let Some(name) = entry.strip_suffix(ENDING) else {
+            continue;
+        };
+        // Its run may have ended since.
+        let Some(text) = folder.read(&file(name)).await? else {
+            continue;
+        };
+        let run = serde_json::from_slice(&text).map_err(|error| {
+            let path = folder.path().join(file(name));
+            Error::damaged(&path, format!("not a mark: {error}"))
+        })?;
+        runs.insert(name.to_owned(), run);
+    }
+    Ok(runs)
+}
+
+async fn save(folder: &Folder, name: &str, run: &Run) -> Result<(), Error> {
+    // These types hold strings and numbers only, which always serialise.
+    let text = serde_json::to_vec(run).unwrap_or_default();
+    folder.write(&file(name), &text).await
+}
+
+fn file(name: &str) -> String {
+    format!("{FOLDER}/{name}{ENDING}")
 }

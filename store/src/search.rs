@@ -12,7 +12,7 @@ use lancedb::index::scalar::{FtsQuery, FullTextSearchQuery, MultiMatchQuery};
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
 use tokio::runtime::Runtime;
 
-use crate::folder::Folder;
+use crate::folder::{Folder, Location};
 use crate::index::TEXT_COLUMNS;
 use crate::mark::Incomplete;
 use crate::table::Chunks;
@@ -79,15 +79,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a folder.
+    /// Opens the store at an address.
     ///
     /// # Errors
     /// [`Error::Missing`] if there is none, [`Error::Database`] or [`Error::Damaged`] if it
     /// cannot be read.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let folder = Folder::open(path)?;
-        let runtime = runtime(folder.path())?;
-        let chunks = runtime.block_on(Chunks::open(&folder))?;
+    pub fn open(at: &Location) -> Result<Self, Error> {
+        let runtime = runtime(&at.path)?;
+        let chunks = runtime.block_on(async {
+            let folder = Folder::open(at).await?;
+            Chunks::open(&folder).await
+        })?;
         Ok(Self { chunks, runtime })
     }
 
@@ -96,7 +98,7 @@ impl Store {
         start
             .ancestors()
             .map(|folder| folder.join(".cs"))
-            .find(|folder| Folder::open(folder).is_ok())
+            .find(|folder| cs_common::manifest::is_store(folder))
     }
 
     /// Returns the model of the stored vectors.
@@ -109,7 +111,8 @@ impl Store {
     /// # Errors
     /// [`Error::Folder`] or [`Error::Damaged`] if its mark cannot be read.
     pub fn incomplete(&self) -> Result<Option<Incomplete>, Error> {
-        Incomplete::read(self.chunks.folder())
+        self.runtime
+            .block_on(Incomplete::read(self.chunks.folder()))
     }
 
     /// Returns the repositories whose files are stored.

@@ -60,12 +60,16 @@ impl Selection {
         &self.repos
     }
 
+    /// Tells whether any file of a repository may be taken.
+    pub(crate) fn takes_of(&self, repo: &str) -> bool {
+        self.repos.is_empty() || self.repos.iter().any(|name| name == repo)
+    }
+
     /// Tells whether a file is taken.
     pub(crate) fn takes(&self, repo: &str, path: &str) -> bool {
-        let named = self.repos.is_empty() || self.repos.iter().any(|name| name == repo);
         // The globs are for paths below a root, and refuse others with a panic.
         let path = path.trim_start_matches('/');
-        named
+        self.takes_of(repo)
             && self
                 .globs
                 .as_ref()

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
@@ -17,8 +18,23 @@ use crate::vectors::{fault, vectors};
 /// Bytes of rows after which a step is committed.
 const STEP_BYTES: usize = 64 << 20;
 
-/// Rows after which a step is committed.
-const STEP_ROWS: usize = 50_000;
+/// When a step is committed, besides by its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// After so many rows.
+    pub(crate) rows: usize,
+    /// When its first file has waited so long.
+    pub(crate) age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rows: 50_000,
+            age: Duration::from_secs(60),
+        }
+    }
+}
 
 /// What stands for a file in sets of many: 128 bits of a hash over its repository and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +66,11 @@ pub(crate) struct Step {
     pub(crate) put_files: usize,
     /// What the manifest is to know of the files: nothing of one without rows.
     pub(crate) entries: Vec<(FileName, Option<Entry>)>,
+    /// What decided how the files were cut, where their rows do not say it themselves.
+    pub(crate) settings: Option<Arc<str>>,
     bytes: usize,
+    /// When its first file was complete.
+    began: Option<Instant>,
 }
 
 /// A file's repository and path.
@@ -78,8 +98,9 @@ impl Step {
         self.files.is_empty()
     }
 
-    fn is_full(&self) -> bool {
-        self.bytes >= STEP_BYTES || self.rows >= STEP_ROWS
+    fn is_full(&self, limits: &Limits) -> bool {
+        let is_old = |began: Instant| began.elapsed() >= limits.age;
+        self.bytes >= STEP_BYTES || self.rows >= limits.rows || self.began.is_some_and(is_old)
     }
 }
 
@@ -101,13 +122,15 @@ pub(crate) struct Gatherer {
     open: Option<Open>,
     /// What decided how the files were cut.
     settings: Option<Arc<str>>,
+    limits: Limits,
 }
 
 impl Gatherer {
     /// Returns a gatherer of files that were parsed under some settings.
-    pub(crate) fn new(settings: Option<&str>) -> Self {
+    pub(crate) fn new(settings: Option<&str>, limits: Limits) -> Self {
         Self {
             settings: settings.map(Arc::from),
+            limits,
             ..Self::default()
         }
     }
@@ -156,7 +179,7 @@ impl Gatherer {
         if sealed {
             steps.extend(self.close());
         }
-        steps.push(self.step);
+        steps.push(self.take());
         steps.retain(|step| !step.is_empty());
         steps
     }
@@ -190,7 +213,15 @@ impl Gatherer {
             rows: 0,
             bytes: 0,
         });
-        again.then(|| std::mem::take(&mut self.step))
+        again.then(|| self.take())
+    }
+
+    /// Returns the step at hand, and begins another one.
+    fn take(&mut self) -> Step {
+        Step {
+            settings: self.settings.clone(),
+            ..std::mem::take(&mut self.step)
+        }
     }
 
     /// Puts the file at hand, which is complete, into the step, and returns that if it is full.
@@ -206,7 +237,8 @@ impl Gatherer {
         self.step.rows += open.rows;
         self.step.bytes += open.bytes;
         self.step.batches.extend(open.batches);
-        self.step.is_full().then(|| std::mem::take(&mut self.step))
+        self.step.began.get_or_insert_with(Instant::now);
+        self.step.is_full(&self.limits).then(|| self.take())
     }
 }
 

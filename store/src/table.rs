@@ -4,35 +4,49 @@
 //! deletion marks on the rows that the files had before. A reader sees all of it or nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, new_null_array};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use cs_common::manifest::{Entry, Manifest, TABLE_FOLDER};
+use cs_common::manifest::{Entry, Manifest};
 use cs_common::metadata::{Model, Stage, StreamMetadata};
 use cs_common::rows::{FILE_SETTINGS, chunk_schema};
 use futures::TryStreamExt as _;
 use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
 use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, WriteMode, WriteParams};
+use lance::table::format::Fragment;
 use lancedb::Table;
 use lancedb::table::NativeTable;
 
-use crate::Error;
 use crate::folder::Folder;
 use crate::model::{differences, model_name, reembed};
 use crate::step::{FileKey, Step};
+use crate::{Error, error};
 
-const TABLE: &str = "chunks";
 const ROW_ADDRESS: &str = "_rowaddr";
+
+/// The columns that tell of a file.
+const FILE_COLUMNS: [&str; 7] = [
+    "repo",
+    "path",
+    "project",
+    "file_hash",
+    "file_size",
+    "file_mtime_ns",
+    FILE_SETTINGS,
+];
+
+/// How often a commit is tried that another process's commit came before.
+pub(crate) const ATTEMPTS: usize = 20;
 
 /// An open table of chunks.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunks {
     pub(crate) table: Table,
+    name: String,
     folder: Folder,
     model: Model,
 }
@@ -40,17 +54,12 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Opens the table of a store that exists.
     pub(crate) async fn open(folder: &Folder) -> Result<Self, Error> {
+        let name = folder.table().await?;
         let path = folder.path();
-        let table = connect(path)
-            .await?
-            .open_table(TABLE)
-            .execute()
-            .await
-            .map_err(|error| Error::database(path, error))?;
-        let schema = table
-            .schema()
-            .await
-            .map_err(|error| Error::database(path, error))?;
+        let fail = |error| Error::database(path, error);
+        let table = folder.connect().await?.open_table(&name).execute().await;
+        let table = table.map_err(fail)?;
+        let schema = table.schema().await.map_err(fail)?;
         let metadata = StreamMetadata::from_schema(&schema).map_err(|error| match error {
             cs_common::Error::NoVersion => Error::Foreign(path.to_owned()),
             error => Error::damaged(path, error),
@@ -60,6 +69,7 @@ impl Chunks {
             .ok_or_else(|| Error::Foreign(path.to_owned()))?;
         Ok(Self {
             table,
+            name,
             folder: folder.clone(),
             model,
         })
@@ -74,36 +84,52 @@ impl Chunks {
         stream: &SchemaRef,
         (offered, chain): (&Model, &[Stage]),
     ) -> Result<Self, Error> {
-        let path = folder.path();
-        if path.join(TABLE_FOLDER).is_dir() {
-            let chunks = Self::open(folder).await?;
-            let differences = differences(&chunks.model, offered);
-            if !differences.is_empty() {
-                return Err(Error::OtherModel {
-                    stored: model_name(&chunks.model),
-                    offered: model_name(offered),
-                    differences: differences.join(", "),
-                    command: reembed(path, offered, chain),
-                });
+        if !folder.is_store().await? {
+            let name = folder.table().await?;
+            match Self::create(folder, name, stream, offered).await {
+                Err(Error::Database { cause, .. }) if cause.contains("already exists") => {}
+                made => return made,
             }
-            return Ok(chunks);
         }
-        let table = connect(path)
-            .await?
-            .create_empty_table(TABLE, stored_schema(stream, offered))
-            .execute()
-            .await
-            .map_err(|error| Error::database(path, error))?;
+        let chunks = Self::open(folder).await?;
+        let differences = differences(&chunks.model, offered);
+        if !differences.is_empty() {
+            return Err(Error::OtherModel {
+                stored: model_name(&chunks.model),
+                offered: model_name(offered),
+                differences: differences.join(", "),
+                command: reembed(folder.path(), offered, chain),
+            });
+        }
+        Ok(chunks)
+    }
+
+    /// Makes an empty table for the rows of a stream.
+    pub(crate) async fn create(
+        folder: &Folder,
+        name: String,
+        stream: &SchemaRef,
+        model: &Model,
+    ) -> Result<Self, Error> {
+        let schema = stored_schema(stream, model);
+        let table = folder.connect().await?.create_empty_table(&name, schema);
+        let table = table.execute().await;
         Ok(Self {
-            table,
+            table: table.map_err(|error| Error::database(folder.path(), error))?,
+            name,
             folder: folder.clone(),
-            model: offered.clone(),
+            model: model.clone(),
         })
     }
 
     /// Returns the model of the stored vectors.
     pub(crate) fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Returns the table's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the store's folder.
@@ -121,7 +147,13 @@ impl Chunks {
         self.table.schema().await.map_err(|error| self.fail(error))
     }
 
-    /// Returns the dataset below the table, in its newest version.
+    /// Takes notice of what other processes committed.
+    pub(crate) async fn reload(&self) -> Result<(), Error> {
+        let versions = self.table.dataset().ok_or_else(|| self.not_local())?;
+        versions.reload().await.map_err(|error| self.fail(error))
+    }
+
+    /// Returns the dataset below the table, in the newest version that this process knows.
     pub(crate) async fn dataset(&self) -> Result<Arc<Dataset>, Error> {
         let versions = self.table.dataset().ok_or_else(|| self.not_local())?;
         versions.get().await.map_err(|error| self.fail(error))
@@ -138,22 +170,23 @@ impl Chunks {
 
     /// Returns what the rows tell of each stored file.
     pub(crate) async fn files(&self) -> Result<Manifest, Error> {
-        let columns = [
-            "repo",
-            "path",
-            "project",
-            "file_hash",
-            "file_size",
-            "file_mtime_ns",
-        ];
-        let mut files = Manifest::default();
+        let schema = self.schema().await?;
+        let mut columns = FILE_COLUMNS.to_vec();
+        // Tables of older versions lack it.
+        columns.retain(|column| schema.field_with_name(column).is_ok());
+        let mut files = Manifest {
+            table: self.name.clone(),
+            table_version: self.version().await?,
+            ..Manifest::default()
+        };
+        let mut settings: Option<Arc<str>> = None;
         self.scan(&columns, |batch| {
             let rows = StoredRows::new(batch)?;
             for row in 0..batch.num_rows() {
                 let (repo, path) = (rows.repo.value(row), rows.path.value(row));
                 match files.get_mut(repo, path) {
                     Some(entry) => entry.chunks = entry.chunks.map(|count| count + 1),
-                    None => files.insert(repo, path, rows.entry(row)),
+                    None => files.insert(repo, path, rows.entry(row, &mut settings)),
                 }
             }
             Some(())
@@ -171,50 +204,86 @@ impl Chunks {
     ///
     /// `stale` says whether any of the files may be stored already. Returns how many rows went.
     pub(crate) async fn commit(&self, step: Step, stale: bool) -> Result<usize, Error> {
-        let dataset = self.dataset().await?;
-        let mut new_fragments = Vec::new();
-        if step.rows > 0 {
-            let rows = self.stored_rows(&step).await?;
-            let params = WriteParams {
-                mode: WriteMode::Append,
-                ..WriteParams::default()
-            };
-            let written = InsertBuilder::new(Arc::clone(&dataset))
-                .with_params(&params)
-                .execute_uncommitted(vec![rows])
-                .await
-                .map_err(|error| self.fail(error))?;
-            if let Operation::Append { fragments } = written.operation {
-                new_fragments = fragments;
-            }
-        }
-        let removed = if stale {
-            self.mark_removed(&dataset, &step.files).await?
-        } else {
-            Removed::default()
-        };
-        let count = removed.rows;
-        if count == 0 && new_fragments.is_empty() {
-            return Ok(0);
-        }
-        let operation = if count == 0 {
-            Operation::Append {
-                fragments: new_fragments,
-            }
-        } else {
-            removed.replaced_by(new_fragments, &dataset)
-        };
-        let transaction = Transaction::new(dataset.version().version, operation, None);
-        let committed = CommitBuilder::new(dataset)
-            .execute(transaction)
-            .await
-            .map_err(|error| self.fail(error))?;
-        let versions = self.table.dataset().ok_or_else(|| self.not_local())?;
-        versions.update(committed);
-        Ok(count)
+        let fragments = self.write(&step).await?;
+        self.replace(&step.files, fragments, stale).await
     }
 
-    /// Gives a step's rows the table's columns: by name, a missing one null.
+    /// Writes a step's rows without anybody seeing them yet.
+    pub(crate) async fn write(&self, step: &Step) -> Result<Vec<Fragment>, Error> {
+        if step.rows == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = self.stored_rows(step).await?;
+        let params = WriteParams {
+            mode: WriteMode::Append,
+            ..WriteParams::default()
+        };
+        let written = InsertBuilder::new(self.dataset().await?)
+            .with_params(&params)
+            .execute_uncommitted(vec![rows])
+            .await
+            .map_err(|error| self.fail(error))?;
+        match written.operation {
+            Operation::Append { fragments } => Ok(fragments),
+            _ => Err(Error::damaged(self.folder.path(), "rows were not appended")),
+        }
+    }
+
+    /// Replaces what is stored of some files by rows that are written, in one commit.
+    ///
+    /// Where another process committed meanwhile, and touched the same fragments, the rows that
+    /// go are looked for again.
+    pub(crate) async fn replace(
+        &self,
+        files: &HashSet<FileKey>,
+        fragments: Vec<Fragment>,
+        stale: bool,
+    ) -> Result<usize, Error> {
+        for attempt in 1.. {
+            let dataset = self.dataset().await?;
+            let removed = match stale {
+                true => self.mark_removed(&dataset, files).await?,
+                false => Removed::default(),
+            };
+            let count = removed.rows;
+            let new = fragments.clone();
+            let operation = match (count, new.is_empty()) {
+                (0, true) => break,
+                (0, false) => Operation::Append { fragments: new },
+                _ => removed.replaced_by(new, &dataset),
+            };
+            let transaction = Transaction::new(dataset.version().version, operation, None);
+            match CommitBuilder::new(dataset).execute(transaction).await {
+                Ok(committed) => {
+                    let versions = self.table.dataset().ok_or_else(|| self.not_local())?;
+                    versions.update(committed);
+                    return Ok(count);
+                }
+                Err(error) if error::is_conflict(&error) && attempt < ATTEMPTS => {
+                    log::debug!("another process committed first: {error}");
+                    self.reload().await?;
+                }
+                Err(error) => return Err(self.fail(error)),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Removes the files of fragments that were written and will not be committed.
+    pub(crate) async fn discard(&self, fragments: &[Fragment]) -> Result<(), Error> {
+        let dataset = self.dataset().await?;
+        let store = dataset.object_store(None).await;
+        let store = store.map_err(|error| self.fail(error))?;
+        for file in fragments.iter().flat_map(|fragment| &fragment.files) {
+            let path = dataset.data_dir().join(file.path.as_str());
+            let done = store.delete(&path).await;
+            done.map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a step's rows the table's columns: by name, a missing one null, but for the settings,
+    /// which are the stream's.
     async fn stored_rows(&self, step: &Step) -> Result<RecordBatch, Error> {
         let target = self.schema().await?;
         let damaged = |error| Error::damaged(self.folder.path(), error);
@@ -227,6 +296,10 @@ impl Chunks {
             .map(|field| match rows.column_by_name(field.name()) {
                 Some(array) if array.data_type() == field.data_type() => Ok(Arc::clone(array)),
                 Some(array) => arrow_cast::cast(array, field.data_type()).map_err(damaged),
+                None if field.name() == FILE_SETTINGS => {
+                    let same = std::iter::repeat_n(step.settings.as_deref(), rows.num_rows());
+                    Ok(Arc::new(same.collect::<StringArray>()) as ArrayRef)
+                }
                 None => Ok(new_null_array(field.data_type(), rows.num_rows())),
             })
             .collect::<Result<_, _>>()?;
@@ -308,6 +381,7 @@ struct StoredRows<'a> {
     hash: &'a StringArray,
     size: &'a PrimitiveArray<UInt64Type>,
     mtime: &'a PrimitiveArray<Int64Type>,
+    settings: Option<&'a StringArray>,
 }
 
 impl<'a> StoredRows<'a> {
@@ -320,18 +394,25 @@ impl<'a> StoredRows<'a> {
             hash: text("file_hash")?,
             size: batch.column_by_name("file_size")?.as_primitive_opt()?,
             mtime: batch.column_by_name("file_mtime_ns")?.as_primitive_opt()?,
+            settings: text(FILE_SETTINGS),
         })
     }
 
-    /// Returns what a row tells of its file; under which settings it was cut no row tells.
-    fn entry(&self, row: usize) -> Entry {
+    /// Returns what a row tells of its file. Most files have the settings of the one before them,
+    /// so that `shared` keeps their text.
+    fn entry(&self, row: usize, shared: &mut Option<Arc<str>>) -> Entry {
         let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).into());
+        let settings = self.settings.filter(|array| array.is_valid(row));
+        let settings = settings.map(|array| array.value(row));
+        if shared.as_deref() != settings {
+            *shared = settings.map(Arc::from);
+        }
         Entry {
             project: text(self.project),
             size: self.size.is_valid(row).then(|| self.size.value(row)),
             mtime_ns: self.mtime.is_valid(row).then(|| self.mtime.value(row)),
             hash: text(self.hash),
-            settings: None,
+            settings: shared.clone(),
             chunks: Some(1),
         }
     }
@@ -344,15 +425,11 @@ struct Removed {
     /// Fragments of which nothing is left.
     fragments: Vec<u64>,
     /// Fragments with more deletion marks than before.
-    updated: Vec<lance::table::format::Fragment>,
+    updated: Vec<Fragment>,
 }
 
 impl Removed {
-    fn replaced_by(
-        self,
-        new_fragments: Vec<lance::table::format::Fragment>,
-        dataset: &Dataset,
-    ) -> Operation {
+    fn replaced_by(self, new_fragments: Vec<Fragment>, dataset: &Dataset) -> Operation {
         let fields = dataset.schema().fields_pre_order();
         Operation::Update {
             removed_fragment_ids: self.fragments,
@@ -368,19 +445,10 @@ impl Removed {
     }
 }
 
-async fn connect(path: &Path) -> Result<lancedb::Connection, Error> {
-    let text = path
-        .to_str()
-        .ok_or_else(|| Error::damaged(path, "the database takes no path that is not UTF-8"))?;
-    lancedb::connect(text)
-        .execute()
-        .await
-        .map_err(|error| Error::database(path, error))
-}
-
 /// Returns the columns of a new table: the contract's, whether the stream has them all or not,
-/// without `op`, which only says what to do, as the settings of files are for the manifest; the vector; and what else the stream has, as far as
-/// the database takes its name. Streams to come may lack that, so it is nullable.
+/// without `op`, which only says what to do; the vector; the settings of the file; and what else
+/// the stream has, as far as the database takes its name. Streams to come may lack that, so it is
+/// nullable.
 fn stored_schema(stream: &SchemaRef, model: &Model) -> SchemaRef {
     let contract = chunk_schema();
     let own = contract
@@ -395,6 +463,7 @@ fn stored_schema(stream: &SchemaRef, model: &Model) -> SchemaRef {
             fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
         }
     }
+    fields.push(Arc::new(Field::new(FILE_SETTINGS, DataType::Utf8, true)));
     let metadata = StreamMetadata {
         model: Some(model.clone()),
         ..StreamMetadata::default()

@@ -1,105 +1,87 @@
 //! The run of the storing stage: reads a stream and commits it, a step behind the reading.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 use cs_common::manifest::Entry;
-use cs_common::metadata::StreamMetadata;
+use cs_common::metadata::{Model, StreamMetadata};
 use cs_common::progress::Progress;
 use cs_common::rows::{FILE_SETTINGS, VECTOR};
 use cs_common::stream::StreamReader;
 use cs_common::tool::{self, Outcome, Scope};
+use lance::table::format::Fragment;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::folder::Folder;
+use crate::folder::{Folder, Location};
 use crate::ledger::Ledger;
-use crate::mark::{Incomplete, Mark};
-use crate::step::{FileName, Gatherer, Step};
-use crate::table::Chunks;
+use crate::lock::{REBUILD, Writing};
+use crate::mark::{self, Incomplete, Mark};
+use crate::rebuild;
+use crate::step::{FileKey, FileName, Gatherer, Limits, Step};
+use crate::table::{ATTEMPTS, Chunks};
 use crate::vectors::check_type;
-use crate::{Error, index, runtime};
+use crate::{Error, index, lock, runtime};
+
+/// How a stream is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Whether files that a sealed stream does not bring are forgotten.
+    pub(crate) prune: bool,
+    /// When readers see what.
+    pub(crate) visible: Visible,
+    pub(crate) limits: Limits,
+    /// After how long without a sign of life another writer of an object store is dead.
+    pub(crate) lease: Duration,
+}
+
+/// When readers see what a stream brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visible {
+    /// Step by step.
+    Stepwise,
+    /// All at the seal.
+    AtSeal,
+    /// All at the seal, and nothing else.
+    Instead,
+}
 
 /// Stores the stream on standard input.
-pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
+pub(crate) fn store(at: &Location, options: Options) -> Result<Outcome, Error> {
     let started = Instant::now();
     let mut input = StreamReader::stdin()?;
     let metadata = input.metadata().clone();
     let scope = Scope::of(&metadata.chain);
-    if prune && matches!(scope, Some(Scope::Changes | Scope::Part)) {
-        return Err(Error::PruneOfPart);
+    if matches!(scope, Some(Scope::Changes | Scope::Part)) {
+        if options.prune {
+            return Err(Error::OnlyPart("--prune"));
+        }
+        if options.visible == Visible::Instead {
+            return Err(Error::OnlyPart("--rebuild"));
+        }
     }
-    let model = metadata.model.as_ref().ok_or(Error::NoVectors)?;
+    let model = metadata.model.clone().ok_or(Error::NoVectors)?;
     let width = input
         .schema()
         .field_with_name(VECTOR)
         .map_err(|_| Error::NoVectors)?;
     check_type(width.data_type())?;
 
-    let folder = Folder::create(db)?;
-    let _lock = folder.lock()?;
-    let runtime = runtime(folder.path())?;
-    let offered = (model, metadata.chain.as_slice());
-    let chunks = Chunks::open_or_create(&folder, input.schema(), offered);
-    let chunks = runtime.block_on(chunks)?;
-    let stored = runtime.block_on(chunks.schema())?;
-    let vector = stored.field_with_name(VECTOR);
-    let vector_type = vector.map_err(|_| Error::NoVectors)?.data_type().clone();
-    warn_of_dropped_columns(&stored, &input);
-    let ledger = runtime.block_on(Ledger::open(&chunks))?;
-    let mark = Mark::begin(&folder, &metadata)?;
-    let mut writer = Writer {
-        mark,
-        progress: Some(Progress::start(metadata.totals)),
-        ledger,
-        seen: HashSet::new(),
-        pending: None,
-        tally: Tally::default(),
-        runtime,
-        chunks,
-    };
-
-    let settings = metadata.chain.first();
-    let settings = settings.and_then(|stage| stage.extra.get(tool::SETTINGS)?.as_str());
-    let mut gatherer = Gatherer::new(settings);
-    let outcome = loop {
-        match input.next_batch() {
-            Ok(Some(batch)) => {
-                let full = gatherer.push(&with_vectors_as(&batch, &vector_type)?, model.dim);
-                // What is complete is kept, whatever comes after it.
-                let (full, error) = match full {
-                    Ok(full) => (full, None),
-                    Err(error) => (Vec::new(), Some(error)),
-                };
-                for step in full {
-                    writer.commit(step)?;
-                }
-                if let Some(error) = error {
-                    break Err(error);
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(Error::Stream(error)),
-        }
-    };
-    for step in gatherer.finish(outcome.is_ok()) {
-        writer.commit(step)?;
-    }
-    if outcome.is_ok() && (prune || scope == Some(Scope::Anew)) {
-        let repos = metadata.repos.iter().map(|repo| repo.name.as_str());
-        writer.forget_unseen(&repos.collect::<Vec<_>>())?;
-    }
-    writer.wait()?;
-    writer.finish(&metadata)?;
-    writer.mark.end(outcome.is_ok())?;
-    let Writer { tally, .. } = &writer;
+    let runtime = runtime(&at.path)?;
+    let folder = runtime.block_on(Folder::create(at))?;
+    let repos = metadata.repos.iter().map(|repo| repo.name.as_str());
+    let repos = repos.chain((options.visible == Visible::Instead).then_some(REBUILD));
+    let mut right = runtime.block_on(Writing::begin(&folder, options.lease, repos))?;
+    let run = Run::begin(&runtime, &folder, &mut right, &input, &model, options);
+    let done = run.and_then(|run| run.store(&mut input, &metadata, options));
+    runtime.block_on(right.end());
+    let tally = done?;
     log::info!(
         "{}: {} files with {} chunks stored{} in {:.1} s",
-        db.display(),
+        at.path.display(),
         tally.files,
         tally.chunks,
         match tally.removed {
@@ -108,66 +90,256 @@ pub(crate) fn store(db: &Path, prune: bool) -> Result<Outcome, Error> {
         },
         started.elapsed().as_secs_f64(),
     );
-    if let Some(incomplete) = Incomplete::read(&folder)? {
-        log::warn!("{}: {}", db.display(), incomplete.sentence());
-        log::warn!("complete it with: {}", incomplete.remedy(db, model));
+    let incomplete = runtime.block_on(Incomplete::read(&folder))?;
+    // What another process is about to bring is not worth a word.
+    let is_news = |incomplete: &Incomplete| {
+        let mut lacking = incomplete.repos().into_iter();
+        incomplete.ended() || lacking.any(|repo| metadata.repos.contains(&repo))
+    };
+    if let Some(incomplete) = incomplete.filter(is_news) {
+        log::warn!("{}: {}", at.path.display(), incomplete.sentence());
+        log::warn!("complete it with: {}", incomplete.remedy(&at.path, &model));
     }
-    outcome.map(|()| Outcome::Done)
+    tally.outcome
 }
 
 /// What was done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
     files: usize,
     chunks: usize,
     removed: usize,
+    /// How the stream ended.
+    outcome: Result<Outcome, Error>,
 }
 
-/// Commits steps, at most one at a time, while the next one is gathered.
-struct Writer {
-    mark: Mark,
+/// A run of the stage: commits steps, at most one at a time, while the next one is gathered.
+struct Run<'a> {
+    runtime: &'a Runtime,
+    folder: &'a Folder,
+    right: &'a mut Writing,
+    chunks: Chunks,
+    ledger: Ledger,
+    lease: Duration,
+    /// The sign that the store is incomplete, where it is while the run lasts.
+    mark: Option<Mark>,
+    /// What waits for the seal.
+    whole: Option<Whole>,
+    /// The table that this run's is to replace.
+    replaces: Option<rebuild::Replaced>,
     /// What shows how far the stream is, as long as there is more of it.
     progress: Option<Progress>,
-    ledger: Ledger,
     /// The files that this stream brought.
     seen: HashSet<(String, String)>,
     pending: Option<Pending>,
-    tally: Tally,
-    runtime: Runtime,
-    chunks: Chunks,
+    files: usize,
+    rows: usize,
+    removed: usize,
+}
+
+/// Steps whose rows are written, and which nobody sees yet.
+#[derive(Debug, Default)]
+struct Whole {
+    files: HashSet<FileKey>,
+    fragments: Vec<Fragment>,
+    entries: Vec<(FileName, Option<Entry>)>,
 }
 
 /// A commit under way.
 struct Pending {
-    task: JoinHandle<Result<usize, Error>>,
+    task: JoinHandle<Result<Done, Error>>,
     put_files: usize,
     entries: Vec<(FileName, Option<Entry>)>,
 }
 
-impl Writer {
+/// What became of a step's rows.
+enum Done {
+    /// They are stored instead of so many old ones.
+    Committed(usize),
+    /// They are written.
+    Written(Vec<Fragment>),
+}
+
+impl<'a> Run<'a> {
+    fn begin(
+        runtime: &'a Runtime,
+        folder: &'a Folder,
+        right: &'a mut Writing,
+        input: &StreamReader,
+        model: &Model,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let metadata = input.metadata();
+        let (chunks, replaces, ledger) = runtime.block_on(async {
+            rebuild::sweep(folder, options.lease).await?;
+            if options.visible == Visible::Instead {
+                let replaced = rebuild::Replaced::find(folder).await?;
+                let name = replaced.next_name();
+                let chunks = Chunks::create(folder, name, input.schema(), model).await?;
+                let ledger = Ledger::draft(&chunks);
+                return Ok::<_, Error>((chunks, Some(replaced), ledger));
+            }
+            let offered = (model, metadata.chain.as_slice());
+            let chunks = Chunks::open_or_create(folder, input.schema(), offered).await?;
+            let ledger = Ledger::open(&chunks).await?;
+            Ok((chunks, None, ledger))
+        })?;
+        let mark = match options.visible {
+            Visible::Stepwise => Some(runtime.block_on(begin_mark(folder, metadata))?),
+            Visible::AtSeal | Visible::Instead => None,
+        };
+        Ok(Self {
+            runtime,
+            folder,
+            right,
+            chunks,
+            ledger,
+            lease: options.lease,
+            mark,
+            whole: (options.visible == Visible::AtSeal).then(Whole::default),
+            replaces,
+            progress: Some(Progress::start(metadata.totals)),
+            seen: HashSet::new(),
+            pending: None,
+            files: 0,
+            rows: 0,
+            removed: 0,
+        })
+    }
+
+    /// Stores the stream, as far as it comes.
+    fn store(
+        mut self,
+        input: &mut StreamReader,
+        metadata: &StreamMetadata,
+        options: Options,
+    ) -> Result<Tally, Error> {
+        let mut outcome = match self.take(input, metadata, options) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // What it could not do is the error to tell; a draft left behind is swept later.
+                if let Err(more) = self.abandon() {
+                    log::debug!("{more}");
+                }
+                return Err(error);
+            }
+        };
+        let sealed = outcome.is_ok();
+        let scope = Scope::of(&metadata.chain);
+        if sealed && self.replaces.is_none() && (options.prune || scope == Some(Scope::Anew)) {
+            let repos = metadata.repos.iter().map(|repo| repo.name.as_str());
+            self.forget_unseen(&repos.collect::<Vec<_>>())?;
+        }
+        self.wait()?;
+        if let Err(error) = outcome {
+            if self.mark.is_none() {
+                self.abandon()?;
+                log::warn!("nothing of the stream is stored, as it was to be all or nothing");
+                return Err(error);
+            }
+            outcome = Err(error);
+        }
+        self.finish(metadata, sealed)?;
+        Ok(Tally {
+            files: self.files,
+            chunks: self.rows,
+            removed: self.removed,
+            outcome: outcome.map(|()| Outcome::Done),
+        })
+    }
+
+    /// Takes the stream's rows. The outer result is the store's, the inner one the stream's.
+    fn take(
+        &mut self,
+        input: &mut StreamReader,
+        metadata: &StreamMetadata,
+        options: Options,
+    ) -> Result<Result<(), Error>, Error> {
+        let stored = self.runtime.block_on(self.chunks.schema())?;
+        let vector = stored.field_with_name(VECTOR);
+        let vector_type = vector.map_err(|_| Error::NoVectors)?.data_type().clone();
+        warn_of_dropped_columns(&stored, input);
+        let settings = metadata.chain.first();
+        let settings = settings.and_then(|stage| stage.extra.get(tool::SETTINGS)?.as_str());
+        let mut gatherer = Gatherer::new(settings, options.limits);
+        let dim = self.chunks.model().dim;
+        let outcome = loop {
+            match input.next_batch() {
+                Ok(Some(batch)) => {
+                    let full = gatherer.push(&with_vectors_as(&batch, &vector_type)?, dim);
+                    // What is complete is kept, whatever comes after it.
+                    let (full, error) = match full {
+                        Ok(full) => (full, None),
+                        Err(error) => (Vec::new(), Some(error)),
+                    };
+                    for step in full {
+                        self.commit(step)?;
+                    }
+                    if let Some(error) = error {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Error::Stream(error)),
+            }
+        };
+        for step in gatherer.finish(outcome.is_ok()) {
+            self.commit(step)?;
+        }
+        Ok(outcome)
+    }
+
     /// Starts the commit of a step, when the one before it is done.
     fn commit(&mut self, mut step: Step) -> Result<(), Error> {
         self.wait()?;
         let entries = std::mem::take(&mut step.entries);
-        self.mark.add(0)?;
-        let stale = self.ledger.begin(&entries)?;
-        let names = entries.iter().map(|(file, _)| file);
-        self.seen
-            .extend(names.map(|file| (file.repo.clone(), file.path.clone())));
-        self.tally.files += step.put_files;
-        self.tally.chunks += step.rows;
+        let put_files = step.put_files;
+        let is_again = self.bring(&entries)?;
+        self.files += put_files;
+        self.rows += step.rows;
         if let Some(progress) = &self.progress {
-            progress.update(self.seen.len() as u64, self.tally.chunks as u64);
+            progress.update(self.seen.len() as u64, self.rows as u64);
         }
         let chunks = self.chunks.clone();
-        let put_files = step.put_files;
-        let task = async move { chunks.commit(step, stale).await };
+        let task = match &mut self.whole {
+            Some(whole) => {
+                whole.files.extend(&step.files);
+                let write = async move { chunks.write(&step).await.map(Done::Written) };
+                self.runtime.spawn(write)
+            }
+            None => {
+                if let Some(mark) = &mut self.mark {
+                    self.runtime.block_on(mark.add(0))?;
+                }
+                let stale = self.ledger.begin(&entries)? || is_again;
+                let commit = async move { chunks.commit(step, stale).await.map(Done::Committed) };
+                self.runtime.spawn(commit)
+            }
+        };
         self.pending = Some(Pending {
-            task: self.runtime.spawn(task),
+            task,
             put_files,
             entries,
         });
         Ok(())
+    }
+
+    /// Notes which files a step brings, and makes sure of the right to write them. Tells whether
+    /// the stream brought one of them before.
+    fn bring(&mut self, entries: &[(FileName, Option<Entry>)]) -> Result<bool, Error> {
+        let mut is_again = false;
+        for (FileName { repo, path }, _) in entries {
+            self.runtime.block_on(self.right.add(repo))?;
+            if !self.seen.insert((repo.clone(), path.clone())) {
+                if self.whole.is_some() {
+                    let name = format!("{repo}/{path}");
+                    return Err(Error::Again(name));
+                }
+                is_again = true;
+            }
+        }
+        self.runtime.block_on(self.right.confirm())?;
+        Ok(is_again)
     }
 
     /// Waits for the commit under way, and enters it in the manifest.
@@ -180,12 +352,34 @@ impl Writer {
             put_files,
             entries,
         } = pending;
-        let path = self.chunks.folder().path();
+        let path = self.folder.path();
         let done = self.runtime.block_on(task);
-        self.tally.removed += done.map_err(|error| Error::damaged(path, error))??;
-        let version = self.runtime.block_on(self.chunks.version())?;
-        self.ledger.commit(entries, version)?;
-        self.mark.add(put_files)
+        match done.map_err(|error| Error::damaged(path, error))?? {
+            Done::Committed(removed) => {
+                self.removed += removed;
+                self.ledger.commit(entries)?;
+                self.confirm_table()?;
+                if let Some(mark) = &mut self.mark {
+                    self.runtime.block_on(mark.add(put_files))?;
+                }
+            }
+            Done::Written(fragments) => {
+                let whole = self.whole.get_or_insert_default();
+                whole.fragments.extend(fragments);
+                whole.entries.extend(entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the table written to is the one that readers see.
+    fn confirm_table(&self) -> Result<(), Error> {
+        if self.replaces.is_none()
+            && self.runtime.block_on(self.folder.table())? != self.chunks.name()
+        {
+            return Err(Error::Rebuilt(self.folder.path().to_owned()));
+        }
+        Ok(())
     }
 
     /// Removes the stored files of some repositories that the stream did not bring.
@@ -199,18 +393,106 @@ impl Writer {
         self.wait()
     }
 
+    /// Makes visible what waits for the seal.
+    fn commit_whole(&mut self) -> Result<(), Error> {
+        let Some(whole) = self.whole.take() else {
+            return Ok(());
+        };
+        let Whole {
+            files,
+            fragments,
+            entries,
+        } = whole;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.runtime.block_on(self.right.confirm())?;
+        let stale = self.ledger.begin(&entries)?;
+        let replaced = self.chunks.replace(&files, fragments, stale);
+        self.removed += self.runtime.block_on(replaced)?;
+        self.ledger.commit(entries)?;
+        self.confirm_table()
+    }
+
     /// Records where the rows are from, brings the indexes up to date, and says in the manifest
     /// that all this is what it describes.
-    fn finish(&mut self, metadata: &StreamMetadata) -> Result<(), Error> {
+    fn finish(&mut self, metadata: &StreamMetadata, sealed: bool) -> Result<(), Error> {
         self.progress = None;
-        let made_rows = self.tally.chunks > 0;
-        let version = self.runtime.block_on(async {
-            self.chunks.record(metadata, made_rows).await?;
-            index::refresh(&self.chunks).await?;
-            self.chunks.version().await
-        })?;
-        self.ledger.finish(version)
+        self.commit_whole()?;
+        let made_rows = self.rows > 0;
+        let is_part = Scope::of(&metadata.chain) == Some(Scope::Part);
+        let (chunks, folder) = (&self.chunks, self.folder);
+        self.runtime.block_on(async {
+            let mut right = lock::maintenance(folder, self.lease).await?;
+            let refreshed = refresh(chunks, metadata, made_rows).await;
+            right.end().await;
+            refreshed?;
+            if let Some(replaced) = &self.replaces {
+                replaced.replace_by(chunks).await?;
+                return mark::settle(folder, None, |_| true).await;
+            }
+            self.ledger.finish(chunks).await?;
+            if sealed && !is_part {
+                let is_brought = |repo: &_| metadata.repos.contains(repo);
+                mark::settle(folder, self.mark.as_ref(), is_brought).await?;
+            }
+            match self.mark.take() {
+                Some(mark) => mark.end(sealed).await,
+                None => Ok(()),
+            }
+        })
     }
+
+    /// Leaves the store as it was, where nobody has seen anything yet.
+    fn abandon(&mut self) -> Result<(), Error> {
+        if let Some(pending) = self.pending.take() {
+            // Its files are not to come after what follows.
+            let done = self.runtime.block_on(pending.task);
+            if let (Ok(Ok(Done::Written(fragments))), Some(whole)) = (done, &mut self.whole) {
+                whole.fragments.extend(fragments);
+            }
+        }
+        if let Some(whole) = self.whole.take() {
+            let discarded = self.chunks.discard(&whole.fragments);
+            self.runtime.block_on(discarded)?;
+        }
+        if self.replaces.is_some() {
+            let dropped = rebuild::drop_table(self.folder, self.chunks.name());
+            self.runtime.block_on(dropped)?;
+        }
+        Ok(())
+    }
+}
+
+/// Records where rows are from, and brings the indexes up to date. What another process commits
+/// meanwhile can undo that for the fragments that it touches.
+async fn refresh(chunks: &Chunks, metadata: &StreamMetadata, made_rows: bool) -> Result<(), Error> {
+    for attempt in 1.. {
+        chunks.reload().await?;
+        let done = match chunks.record(metadata, made_rows).await {
+            Ok(()) => index::refresh(chunks).await,
+            failed => failed,
+        };
+        match done {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+                log::debug!("another process committed first: {error}");
+            }
+            done => return done,
+        }
+    }
+    Ok(())
+}
+
+/// Marks the store as incomplete for the time of a run, whose mark takes the place of those of
+/// earlier ones that were to bring the same.
+async fn begin_mark(folder: &Folder, metadata: &StreamMetadata) -> Result<Mark, Error> {
+    mark::bury(folder, &metadata.repos).await?;
+    let mark = Mark::begin(folder, metadata).await?;
+    // Of a list of files nothing follows for the rest of a repository.
+    if mark.is_on_disk() && Scope::of(&metadata.chain) != Some(Scope::Part) {
+        mark::settle(folder, Some(&mark), |repo| metadata.repos.contains(repo)).await?;
+    }
+    Ok(mark)
 }
 
 /// Gives a batch's vectors the type that the store has: that of the stream that made it.

@@ -13,3 +13,4 @@ mod scope;
 mod store_tools;
 mod structure;
 mod vectors;
+mod writers;

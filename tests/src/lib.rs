@@ -3,6 +3,7 @@
 //! A failing expectation prints the command, its status and both of its streams.
 
 pub mod hub;
+pub mod s3;
 pub mod tiny_bert;
 
 use std::fmt;
