@@ -29,12 +29,19 @@ pub const TABLE_FOLDER: &str = "chunks.lance";
 /// The file in a store's folder that names the table, if it is not the first one.
 pub const TABLE_POINTER: &str = "chunks.table";
 
+/// The table that is no file's to name.
+const FIRST_TABLE: &str = "chunks";
+
+/// The folder in that of a table which has a file for each change that made a version.
+const CHANGES_FOLDER: &str = "_transactions";
+
 /// The version of the manifest's form; another one is as good as none.
 const FORM: &str = "1";
 
 const KEY_FORM: &str = "cs.manifest";
 const KEY_TABLE: &str = "cs.table";
 const KEY_VERSION: &str = "cs.table_version";
+const KEY_CHANGE: &str = "cs.table_change";
 const KEY_WRITTEN: &str = "cs.written_ns";
 
 /// Entries in one batch of the file.
@@ -66,6 +73,9 @@ pub struct Manifest {
     pub table: String,
     /// The version of the table that it describes.
     pub table_version: u64,
+    /// What made that version, or an earlier one of the same table: a name that no other change of
+    /// any table has. Empty where that is not known.
+    pub table_change: String,
     /// When it was written, in nanoseconds since 1970.
     pub written_ns: i64,
 }
@@ -115,7 +125,11 @@ impl Manifest {
             Err(source) => return Err(ManifestError::Io { path, source }),
         };
         match Self::read_from(BufReader::new(file)) {
-            Ok(manifest) => Ok(Some(manifest)),
+            Ok(manifest) if manifest.is_beside_its_table(folder) => Ok(Some(manifest)),
+            Ok(_) => Err(ManifestError::Form {
+                path,
+                cause: "it describes another table, or another state of this one".to_owned(),
+            }),
             Err(cause) => Err(ManifestError::Form { path, cause }),
         }
     }
@@ -151,6 +165,7 @@ impl Manifest {
         let mut manifest = Manifest {
             table: metadata.get(KEY_TABLE).cloned().unwrap_or_default(),
             table_version: u64::try_from(number(KEY_VERSION)?).unwrap_or_default(),
+            table_change: metadata.get(KEY_CHANGE).cloned().unwrap_or_default(),
             written_ns: number(KEY_WRITTEN)?,
             ..Manifest::default()
         };
@@ -159,6 +174,19 @@ impl Manifest {
             manifest.take(&batch)?;
         }
         Ok(manifest)
+    }
+
+    /// Tells whether it is of the table that a store's folder has, in a state that this was in.
+    fn is_beside_its_table(&self, folder: &Path) -> bool {
+        // Older versions named neither.
+        if self.table.is_empty() {
+            return true;
+        }
+        let named = fs::read_to_string(folder.join(TABLE_POINTER)).ok();
+        let current = named.as_deref().map_or(FIRST_TABLE, str::trim);
+        let changes = folder.join(format!("{current}.lance")).join(CHANGES_FOLDER);
+        self.table == current
+            && (self.table_change.is_empty() || changes.join(&self.table_change).exists())
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), String> {
@@ -246,7 +274,8 @@ impl Manifest {
         let draft = folder.join(format!("{FILE_NAME}.new"));
         let written = self
             .write_draft(&draft)
-            .and_then(|()| fs::rename(&draft, &path));
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| File::open(folder)?.sync_all());
         written.map_err(|source| ManifestError::Io { path, source })
     }
 
@@ -268,6 +297,7 @@ impl Manifest {
             (KEY_FORM.to_owned(), FORM.to_owned()),
             (KEY_TABLE.to_owned(), self.table.clone()),
             (KEY_VERSION.to_owned(), self.table_version.to_string()),
+            (KEY_CHANGE.to_owned(), self.table_change.clone()),
             (KEY_WRITTEN.to_owned(), now.to_string()),
         ])));
         let mut writer = FileWriter::try_new(out, &schema).map_err(io::Error::other)?;
@@ -401,6 +431,24 @@ mod tests {
         assert_eq!(manifest.len(), 1);
         remove(folder.path()).unwrap();
         assert!(Manifest::read(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_manifest_is_read_beside_its_own_table_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || Manifest::read(folder.path());
+        let changes = folder.path().join(TABLE_FOLDER).join(CHANGES_FOLDER);
+        fs::create_dir_all(&changes).unwrap();
+        let manifest = Manifest {
+            table_change: "6-a.txn".to_owned(),
+            ..sample()
+        };
+        manifest.write(folder.path()).unwrap();
+        assert!(matches!(read(), Err(ManifestError::Form { .. })));
+        fs::write(changes.join("6-a.txn"), "").unwrap();
+        assert!(read().unwrap().is_some());
+        fs::write(folder.path().join(TABLE_POINTER), "chunks-2").unwrap();
+        assert!(matches!(read(), Err(ManifestError::Form { .. })));
     }
 
     #[test]

@@ -94,6 +94,10 @@ pub const SETTINGS: &str = "settings";
 /// In the same entry: how much of its repositories a stream brings, a [`Scope`]'s name.
 pub const SCOPE: &str = "scope";
 
+/// In the same entry: what manifest a stream of changes was compared with, by the digits of its
+/// `cs.written_ns`. Left out where files may be there that could not be listed.
+pub const SINCE: &str = "since";
+
 /// How much of its repositories a stream brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -127,6 +131,12 @@ impl Scope {
         let all = [Self::Whole, Self::Anew, Self::Changes, Self::Part];
         all.into_iter().find(|scope| scope.as_str() == name)
     }
+}
+
+/// Returns which manifest a stream of changes was compared with, as [`SINCE`] says it.
+pub fn since(chain: &[Stage]) -> Option<i64> {
+    let said = chain.iter().rev().find_map(|stage| stage.extra.get(SINCE));
+    said?.as_str()?.parse().ok()
 }
 
 /// Returns the provenance entry of the running process, to be put into a stream's metadata.

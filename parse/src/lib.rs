@@ -201,7 +201,12 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         Scope::Changes
     };
     describe(&mut metadata, &settings, &fingerprint, scope);
-    drop(manifest);
+    let compared = manifest.filter(|_| scope == Scope::Changes && !listing.incomplete);
+    if let (Some(manifest), Some(stage)) = (&compared, metadata.chain.last_mut()) {
+        let written = manifest.written_ns.to_string();
+        stage.extra.insert(tool::SINCE.to_owned(), written.into());
+    }
+    drop(compared);
     let schema = metadata.apply(chunk_schema());
     let writer = StreamWriter::stdout(args.to, &schema)?;
     // On a terminal the rows themselves show the progress.

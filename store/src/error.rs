@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cs_common::manifest::ManifestError;
 use cs_common::tool::ToolError;
 
 /// A failure of the storing stage or of reading a store.
@@ -111,7 +112,7 @@ pub enum Error {
 
     /// The store's manifest could not be read or written.
     #[error(transparent)]
-    Manifest(#[from] cs_common::manifest::ManifestError),
+    Manifest(#[from] ManifestError),
 
     /// Only a stream of whole repositories tells what is gone.
     #[error("{0} would forget what the stream leaves out, as it holds only a part")]
@@ -176,6 +177,16 @@ impl Error {
         }
     }
 
+    fn is_of_a_full_disk(&self) -> bool {
+        match self {
+            Self::Database { cause, .. } => cause.contains("No space left"),
+            Self::Folder { source, .. } | Self::Manifest(ManifestError::Io { source, .. }) => {
+                source.kind() == io::ErrorKind::StorageFull
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn damaged(path: &Path, cause: impl ToString) -> Self {
         Self::Damaged {
             path: path.to_owned(),
@@ -229,7 +240,7 @@ impl ToolError for Error {
                 "run the pipeline again: it does what is missing"
             }
             Self::Again(_) => "leave --atomic out, or bring each file once",
-            Self::Database { cause, .. } if cause.contains("No space left") => {
+            _ if self.is_of_a_full_disk() => {
                 "what was committed before is still there; free some space and run the pipeline again"
             }
             _ => return None,

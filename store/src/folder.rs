@@ -34,7 +34,7 @@ const OWN: [&str; 7] = [
 const FIRST_TABLE: &str = "chunks";
 
 /// The ending of a table's folder.
-const TABLE_ENDING: &str = ".lance";
+pub(crate) const TABLE_ENDING: &str = ".lance";
 
 /// Object stores: the scheme, the cargo feature that it needs, and whether this build has it.
 const SCHEMES: [(&str, &str, bool); 3] = [
@@ -207,12 +207,14 @@ impl Folder {
             .map_err(|error| Error::database(&self.path, error))
     }
 
-    /// Tells whether there is a table, or was one.
+    /// Tells whether there is a table; what a process left that was killed while it made one is
+    /// none.
     pub(crate) async fn is_store(&self) -> Result<bool, Error> {
-        match self.local() {
-            Some(path) => Ok(manifest::is_store(path)),
-            None => Ok(!self.tables().await?.is_empty()),
-        }
+        let table = self.table().await?;
+        let versions = self
+            .list(&format!("{table}{TABLE_ENDING}/_versions"))
+            .await?;
+        Ok(versions.iter().any(|name| name.ends_with(".manifest")))
     }
 
     /// Returns the name of the table that readers see.
@@ -373,5 +375,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
     fs::write(&draft, bytes)
         .and_then(|()| fs::File::open(&draft)?.sync_all())
-        .and_then(|()| fs::rename(&draft, path))
+        .and_then(|()| fs::rename(&draft, path))?;
+    path.parent()
+        .map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }

@@ -52,16 +52,22 @@ pub(crate) async fn refresh(chunks: &Chunks) -> Result<(), Error> {
     if make_missing(chunks, rows).await? {
         extend(chunks, &OptimizeOptions::default()).await?;
     }
-    if chunks.table.list_versions().await.map_err(fail)?.len() >= PRUNE_VERSIONS {
-        steps.begin(PRUNING);
-        prune(chunks, VERSION_LIFE).await?;
-    }
     Ok(())
 }
 
+/// Removes old versions if there are many.
+pub(crate) async fn prune_due(chunks: &Chunks) -> Result<(), Error> {
+    let versions = chunks.table.list_versions().await;
+    let versions = versions.map_err(|error| chunks.fail(error))?;
+    match versions.len() >= PRUNE_VERSIONS {
+        true => prune(chunks, VERSION_LIFE).await,
+        false => Ok(()),
+    }
+}
+
 /// Does all that [`refresh`] puts off, and more: one fragment for small ones, no marks of deleted
-/// rows, one part to each index, no version that was replaced longer than `keep` ago.
-pub(crate) async fn optimize(chunks: &Chunks, keep: Duration) -> Result<(), Error> {
+/// rows, one part to each index.
+pub(crate) async fn optimize(chunks: &Chunks) -> Result<(), Error> {
     let steps = Steps::start();
     let rows = chunks.table.count_rows(None).await;
     let rows = rows.map_err(|error| chunks.fail(error))?;
@@ -77,8 +83,7 @@ pub(crate) async fn optimize(chunks: &Chunks, keep: Duration) -> Result<(), Erro
             extend(chunks, &OptimizeOptions::merge(usize::MAX)).await?;
         }
     }
-    steps.begin(PRUNING);
-    prune(chunks, keep).await
+    Ok(())
 }
 
 async fn compact(chunks: &Chunks, options: CompactionOptions) -> Result<(), Error> {
@@ -122,7 +127,11 @@ async fn extend(chunks: &Chunks, options: &OptimizeOptions) -> Result<(), Error>
 }
 
 /// Removes versions that were replaced longer than `keep` ago.
-async fn prune(chunks: &Chunks, keep: Duration) -> Result<(), Error> {
+///
+/// The manifest has to name a version that stays: it is written before.
+pub(crate) async fn prune(chunks: &Chunks, keep: Duration) -> Result<(), Error> {
+    let steps = Steps::start();
+    steps.begin(PRUNING);
     let action = OptimizeAction::Prune {
         older_than: chrono_duration(keep),
         delete_unverified: None,

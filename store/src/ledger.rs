@@ -37,6 +37,8 @@ type Stamp = Option<(SystemTime, u64)>;
 pub(crate) struct Ledger {
     folder: Folder,
     manifest: Manifest,
+    /// What the manifest on disk had lost sight of.
+    lost: Lost,
     /// The repositories that this process answers for.
     own: HashSet<String>,
     /// Whether there is a file to be kept: not for a table that nobody sees yet, nor elsewhere.
@@ -56,11 +58,19 @@ impl Ledger {
     pub(crate) async fn open(chunks: &Chunks) -> Result<Self, Error> {
         let folder = chunks.folder();
         let stamp = stamp(folder);
-        let manifest = match read(folder)? {
-            Some(found) if describes(&found, chunks).await? => found,
-            _ => chunks.files().await?,
+        let (manifest, lost) = match read(folder)? {
+            Some(found) if describes(&found, chunks).await? => (found, Lost::default()),
+            found => {
+                let files = chunks.files().await?;
+                let lost = found.map(|found| Lost::between(&files, &found));
+                (files, lost.unwrap_or_default())
+            }
         };
-        Ok(Self::new(chunks, manifest, folder.local().is_some(), stamp))
+        let is_kept = folder.local().is_some();
+        Ok(Self {
+            lost,
+            ..Self::new(chunks, manifest, is_kept, stamp)
+        })
     }
 
     /// Returns the ledger of an empty table that nobody sees yet.
@@ -75,6 +85,7 @@ impl Ledger {
                 table: chunks.name().to_owned(),
                 ..manifest
             },
+            lost: Lost::default(),
             own: HashSet::new(),
             kept,
             alone: true,
@@ -132,6 +143,27 @@ impl Ledger {
         others
     }
 
+    /// Returns the stored files of some repositories that a stream of changes could not tell of
+    /// and did not bring: they are gone, as it would have brought them as new ones.
+    ///
+    /// `since` is the manifest that the stream was compared with; nothing follows from another.
+    pub(crate) fn gone(
+        &mut self,
+        since: Option<i64>,
+        repos: &[&str],
+        seen: &HashSet<(String, String)>,
+    ) -> Vec<FileName> {
+        let Lost { written_ns, files } = std::mem::take(&mut self.lost);
+        let files = files.into_iter().filter(|file| {
+            let key = (file.repo.clone(), file.path.clone());
+            repos.contains(&file.repo.as_str()) && !seen.contains(&key)
+        });
+        match since == Some(written_ns) {
+            true => files.collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// Returns the stored files that `takes` takes, in order.
     pub(crate) fn matching(&self, takes: impl Fn(&str, &str) -> bool) -> Vec<FileName> {
         let all = self.manifest.repos.iter();
@@ -169,11 +201,12 @@ impl Ledger {
         if !self.alone || stamp(&self.folder) != self.stamp {
             self.manifest = chunks.files().await?;
         } else {
-            let version = chunks.version().await?;
+            let (version, change) = chunks.state().await?;
             if !self.untold && self.manifest.table_version == version {
                 return Ok(());
             }
             self.manifest.table_version = version;
+            self.manifest.table_change = change;
         }
         self.manifest.table = chunks.name().to_owned();
         self.manifest.write(path)?;
@@ -210,6 +243,32 @@ impl Ledger {
     }
 }
 
+/// Files that are stored and that a manifest does not know, as a run was killed before it could
+/// enter them. A stream that was compared with that manifest cannot say that they are gone.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Which manifest it is.
+    written_ns: i64,
+    files: Vec<FileName>,
+}
+
+impl Lost {
+    fn between(stored: &Manifest, known: &Manifest) -> Self {
+        let all = stored.repos.iter();
+        let all = all.flat_map(|(repo, files)| files.keys().map(move |path| (repo, path)));
+        let files = all.filter(|(repo, path)| known.get(repo, path).is_none());
+        Self {
+            written_ns: known.written_ns,
+            files: files
+                .map(|(repo, path)| FileName {
+                    repo: repo.clone(),
+                    path: path.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
 /// Reads the manifest of a store of this machine; one that is none is told, and made anew.
 fn read(folder: &Folder) -> Result<Option<Manifest>, Error> {
     let Some(path) = folder.local() else {
@@ -227,7 +286,8 @@ fn read(folder: &Folder) -> Result<Option<Manifest>, Error> {
 
 /// Tells whether a manifest describes the table as it is.
 pub(crate) async fn describes(manifest: &Manifest, chunks: &Chunks) -> Result<bool, Error> {
-    Ok(manifest.table == chunks.name() && manifest.table_version == chunks.version().await?)
+    let state = (manifest.table_version, manifest.table_change.clone());
+    Ok(manifest.table == chunks.name() && state == chunks.state().await?)
 }
 
 fn stamp(folder: &Folder) -> Stamp {

@@ -3,6 +3,7 @@
 //! It is also how a store is read: [`Store`] is what `cs-query` searches.
 
 mod check;
+mod durable;
 mod error;
 mod export;
 mod files;
@@ -302,11 +303,9 @@ fn optimize(at: &Location, keep: Duration) -> Result<Outcome, Error> {
         let chunks = Chunks::open(&folder).await?;
         let mut ledger = Ledger::open(&chunks).await?;
         let mut right = lock::maintenance(&folder, lock::LEASE).await?;
-        let done = index::optimize(&chunks, keep).await;
+        let done = tidy(&chunks, &mut ledger, keep).await;
         right.end().await;
         done?;
-        // The same rows, in another version of the table.
-        ledger.finish(&chunks).await?;
         Ok::<_, Error>((before, folder.size().await?))
     })?;
     let (before, after) = (info::mib(before), info::mib(after));
@@ -319,6 +318,13 @@ fn optimize(at: &Location, keep: Duration) -> Result<Outcome, Error> {
         at.path.display()
     );
     Ok(Outcome::Done)
+}
+
+async fn tidy(chunks: &Chunks, ledger: &mut Ledger, keep: Duration) -> Result<(), Error> {
+    index::optimize(chunks).await?;
+    // The same rows, in another version of the table.
+    ledger.finish(chunks).await?;
+    index::prune(chunks, keep).await
 }
 
 /// Makes the runtime that the database needs.

@@ -62,7 +62,7 @@ impl Replaced {
 
 /// Returns the version of the table that readers see.
 async fn version(folder: &Folder) -> Result<Option<u64>, Error> {
-    if !folder.tables().await?.contains(&folder.table().await?) {
+    if !folder.is_store().await? {
         return Ok(None);
     }
     Ok(Some(Chunks::open(folder).await?.version().await?))

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use cs_common::metadata::{Repo, Stage, StreamMetadata};
-use cs_common::tool::SCOPE;
+use cs_common::tool::{SCOPE, SINCE};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -41,6 +41,7 @@ impl Provenance {
                 .map(|mut stage| {
                     stage.args.clear();
                     stage.extra.remove(SCOPE);
+                    stage.extra.remove(SINCE);
                     stage
                 })
                 .collect()

@@ -16,11 +16,12 @@ use cs_common::metadata::{Model, Stage, StreamMetadata};
 use cs_common::rows::{FILE_SETTINGS, chunk_schema};
 use futures::TryStreamExt as _;
 use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
-use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, WriteMode, WriteParams};
+use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, ReadParams, WriteMode, WriteParams};
 use lance::table::format::Fragment;
 use lancedb::Table;
-use lancedb::table::NativeTable;
+use lancedb::table::{NativeTable, WriteOptions};
 
+use crate::durable::DurableCommits;
 use crate::folder::Folder;
 use crate::model::{differences, model_name, reembed};
 use crate::step::{FileKey, Step};
@@ -57,8 +58,14 @@ impl Chunks {
         let name = folder.table().await?;
         let path = folder.path();
         let fail = |error| Error::database(path, error);
-        let table = folder.connect().await?.open_table(&name).execute().await;
-        let table = table.map_err(fail)?;
+        let mut table = folder.connect().await?.open_table(&name);
+        if let Some(commits) = DurableCommits::of(folder, &name) {
+            table = table.lance_read_params(ReadParams {
+                commit_handler: Some(commits),
+                ..ReadParams::default()
+            });
+        }
+        let table = table.execute().await.map_err(fail)?;
         let schema = table.schema().await.map_err(fail)?;
         let metadata = StreamMetadata::from_schema(&schema).map_err(|error| match error {
             cs_common::Error::NoVersion => Error::Foreign(path.to_owned()),
@@ -112,8 +119,14 @@ impl Chunks {
         model: &Model,
     ) -> Result<Self, Error> {
         let schema = stored_schema(stream, model);
+        let options = WriteOptions {
+            lance_write_params: Some(WriteParams {
+                commit_handler: DurableCommits::of(folder, &name),
+                ..WriteParams::default()
+            }),
+        };
         let table = folder.connect().await?.create_empty_table(&name, schema);
-        let table = table.execute().await;
+        let table = table.write_options(options).execute().await;
         Ok(Self {
             table: table.map_err(|error| Error::database(folder.path(), error))?,
             name,
@@ -174,9 +187,11 @@ impl Chunks {
         let mut columns = FILE_COLUMNS.to_vec();
         // Tables of older versions lack it.
         columns.retain(|column| schema.field_with_name(column).is_ok());
+        let (table_version, table_change) = self.state().await?;
         let mut files = Manifest {
             table: self.name.clone(),
-            table_version: self.version().await?,
+            table_version,
+            table_change,
             ..Manifest::default()
         };
         let mut settings: Option<Arc<str>> = None;
@@ -198,6 +213,14 @@ impl Chunks {
     /// Returns the version of the table.
     pub(crate) async fn version(&self) -> Result<u64, Error> {
         Ok(self.dataset().await?.version().version)
+    }
+
+    /// Returns the version of the table, and what made it: a name that no other change of any
+    /// table has.
+    pub(crate) async fn state(&self) -> Result<(u64, String), Error> {
+        let dataset = self.dataset().await?;
+        let change = dataset.manifest().transaction_file.clone();
+        Ok((dataset.version().version, change.unwrap_or_default()))
     }
 
     /// Replaces what is stored of a step's files by its rows, in one commit.

@@ -226,9 +226,17 @@ impl<'a> Run<'a> {
         };
         let sealed = outcome.is_ok();
         let scope = Scope::of(&metadata.chain);
-        if sealed && self.replaces.is_none() && (options.prune || scope == Some(Scope::Anew)) {
+        if sealed && self.replaces.is_none() {
             let repos = metadata.repos.iter().map(|repo| repo.name.as_str());
-            self.forget_unseen(&repos.collect::<Vec<_>>())?;
+            let repos: Vec<&str> = repos.collect();
+            self.wait()?;
+            if options.prune || scope == Some(Scope::Anew) {
+                self.forget(self.ledger.others(&repos, &self.seen))?;
+            } else if scope == Some(Scope::Changes) {
+                let since = tool::since(&metadata.chain);
+                let gone = self.ledger.gone(since, &repos, &self.seen);
+                self.forget(gone)?;
+            }
         }
         self.wait()?;
         if let Err(error) = outcome {
@@ -382,10 +390,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Removes the stored files of some repositories that the stream did not bring.
-    fn forget_unseen(&mut self, repos: &[&str]) -> Result<(), Error> {
-        self.wait()?;
-        let files = self.ledger.others(repos, &self.seen);
+    /// Removes stored files that the stream did not bring.
+    fn forget(&mut self, files: Vec<FileName>) -> Result<(), Error> {
         if files.is_empty() {
             return Ok(());
         }
@@ -424,14 +430,17 @@ impl<'a> Run<'a> {
         let (chunks, folder) = (&self.chunks, self.folder);
         self.runtime.block_on(async {
             let mut right = lock::maintenance(folder, self.lease).await?;
-            let refreshed = refresh(chunks, metadata, made_rows).await;
+            let ledger = self.replaces.is_none().then_some(&mut self.ledger);
+            let tidied = match refresh(chunks, metadata, made_rows).await {
+                Ok(()) => tidy(chunks, ledger).await,
+                failed => failed,
+            };
             right.end().await;
-            refreshed?;
+            tidied?;
             if let Some(replaced) = &self.replaces {
                 replaced.replace_by(chunks).await?;
                 return mark::settle(folder, None, |_| true).await;
             }
-            self.ledger.finish(chunks).await?;
             if sealed && !is_part {
                 let is_brought = |repo: &_| metadata.repos.contains(repo);
                 mark::settle(folder, self.mark.as_ref(), is_brought).await?;
@@ -462,6 +471,15 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// Says in the manifest that it describes the table as it is, and only then removes old versions:
+/// whenever the process dies, the manifest names a version that is there.
+async fn tidy(chunks: &Chunks, ledger: Option<&mut Ledger>) -> Result<(), Error> {
+    if let Some(ledger) = ledger {
+        ledger.finish(chunks).await?;
+    }
+    index::prune_due(chunks).await
 }
 
 /// Records where rows are from, and brings the indexes up to date. What another process commits

@@ -2,10 +2,14 @@
 
 mod bad_input;
 mod changes;
+mod concurrent;
+mod crash;
+mod disk;
 mod documents;
 mod encoders;
 mod hub;
 mod interop;
+mod manifest;
 mod pipe_matrix;
 mod pipeline;
 mod robust;

@@ -4,6 +4,7 @@
 
 pub mod hub;
 pub mod s3;
+pub mod stages;
 pub mod tiny_bert;
 
 use std::fmt;
@@ -109,11 +110,24 @@ impl Home {
     /// # Panics
     /// If there is no bash.
     pub fn sh(&self, script: &str) -> Output {
+        let mut command = self.command(Path::new("bash"));
+        command.args(["-o", "pipefail", "-c", script]);
+        let output = command.output().expect("bash");
+        let status = output.status;
+        Output {
+            command: script.to_owned(),
+            status: status.code().or(status.signal().map(|signal| 128 + signal)),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Returns a command that runs in the folder, the binaries on its path.
+    fn command(&self, program: &Path) -> Command {
         let bin = bin_folder();
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new("bash");
+        let mut command = Command::new(program);
         command
-            .args(["-o", "pipefail", "-c", script])
             .current_dir(self.path())
             .env("HOME", self.path())
             .env("PATH", format!("{}:{path}", bin.display()))
@@ -123,14 +137,7 @@ impl Home {
         for name in FOREIGN {
             command.env_remove(name);
         }
-        let output = command.output().expect("bash");
-        let status = output.status;
-        Output {
-            command: script.to_owned(),
-            status: status.code().or(status.signal().map(|signal| 128 + signal)),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        command
     }
 }
 

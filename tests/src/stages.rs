@@ -1,0 +1,196 @@
+//! A pipeline as processes of its own, any of which can be killed at a moment.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::{Home, bin_folder};
+
+/// How long a pipeline may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether a process is still there.
+const TICK: Duration = Duration::from_micros(500);
+
+/// The number of the signal that cannot be caught.
+const SIGKILL: i32 = 9;
+
+/// Processes, each of which reads what the one before it writes.
+#[derive(Debug)]
+pub struct Stages {
+    command: String,
+    started: Instant,
+    stages: Vec<Stage>,
+}
+
+#[derive(Debug)]
+struct Stage {
+    child: Child,
+    stderr: PathBuf,
+    ended: Option<(ExitStatus, Duration)>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this status.
+    Status(i32),
+    /// By SIGKILL.
+    Killed,
+}
+
+/// What a pipeline left behind.
+#[derive(Debug)]
+pub struct Ended {
+    command: String,
+    /// How each process ended, and when.
+    pub ends: Vec<(End, Duration)>,
+    /// What all of them said.
+    pub stderr: String,
+}
+
+impl Home {
+    /// Starts a pipeline, each stage a program of ours and its arguments, parted by blanks.
+    ///
+    /// # Panics
+    /// If a process cannot be started.
+    pub fn start(&self, stages: &[&str]) -> Stages {
+        let started = Instant::now();
+        let mut input = Stdio::null();
+        let mut running = Vec::new();
+        for (number, stage) in stages.iter().enumerate() {
+            let mut words = stage.split_whitespace();
+            let program = words.next().expect("a program");
+            let mut command = self.command(&bin_folder().join(program));
+            let stderr = self.path().join(format!("stderr.{number}"));
+            command
+                .args(words)
+                .stdin(input)
+                .stderr(File::create(&stderr).expect("a file for stderr"));
+            if number + 1 < stages.len() {
+                command.stdout(Stdio::piped());
+            } else {
+                command.stdout(Stdio::null());
+            }
+            let mut child = command.spawn().expect("the process");
+            input = child.stdout.take().map_or(Stdio::null(), Stdio::from);
+            running.push(Stage {
+                child,
+                stderr,
+                ended: None,
+            });
+        }
+        Stages {
+            command: stages.join(" | "),
+            started,
+            stages: running,
+        }
+    }
+}
+
+impl Stages {
+    /// Waits for all processes.
+    ///
+    /// # Panics
+    /// If one hangs.
+    pub fn wait(self) -> Ended {
+        self.kill_after(Duration::MAX, &[])
+    }
+
+    /// Kills some of the processes after a time, and waits for all.
+    ///
+    /// # Panics
+    /// If one hangs.
+    pub fn kill_after(mut self, moment: Duration, victims: &[usize]) -> Ended {
+        let mut victims = Some(victims);
+        loop {
+            let now = self.started.elapsed();
+            if now >= moment
+                && let Some(victims) = victims.take()
+            {
+                for victim in victims {
+                    // It may have ended by itself meanwhile, which its status tells.
+                    let _ = self.stages[*victim].child.kill();
+                }
+            }
+            if self.look(now) {
+                return self.ended();
+            }
+            if now > PATIENCE {
+                for stage in &mut self.stages {
+                    let _ = stage.child.kill();
+                }
+                let command = self.command.clone();
+                panic!("still running after {now:?}: {command}\n{}", self.said());
+            }
+            sleep(TICK);
+        }
+    }
+
+    /// Notes who has ended; tells whether all have.
+    fn look(&mut self, now: Duration) -> bool {
+        for stage in &mut self.stages {
+            if stage.ended.is_none() {
+                let status = stage.child.try_wait().expect("a child's status");
+                stage.ended = status.map(|status| (status, now));
+            }
+        }
+        self.stages.iter().all(|stage| stage.ended.is_some())
+    }
+
+    fn said(&self) -> String {
+        let texts = self.stages.iter().map(|stage| {
+            let text = fs::read(&stage.stderr).unwrap_or_default();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        texts.collect()
+    }
+
+    fn ended(self) -> Ended {
+        let ends = self.stages.iter().filter_map(|stage| stage.ended);
+        let ends = ends.map(|(status, at)| {
+            let end = match (status.code(), status.signal()) {
+                (Some(code), _) => End::Status(code),
+                (None, Some(SIGKILL)) => End::Killed,
+                (None, signal) => panic!("ended by signal {signal:?}: {}", self.command),
+            };
+            (end, at)
+        });
+        Ended {
+            ends: ends.collect(),
+            stderr: self.said(),
+            command: self.command.clone(),
+        }
+    }
+}
+
+impl Ended {
+    /// Expects that all processes ended with status 0.
+    ///
+    /// # Panics
+    /// If one did not.
+    #[track_caller]
+    pub fn done(self) -> Self {
+        let is_done = self.ends.iter().all(|(end, _)| *end == End::Status(0));
+        assert!(is_done, "{self}");
+        self
+    }
+
+    /// Returns how many were killed.
+    pub fn killed(&self) -> usize {
+        let killed = self.ends.iter().filter(|(end, _)| *end == End::Killed);
+        killed.count()
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "command: {}", self.command)?;
+        writeln!(f, "ends: {:?}", self.ends)?;
+        write!(f, "stderr: {}", self.stderr)
+    }
+}
