@@ -6,6 +6,7 @@ mod check;
 mod error;
 mod export;
 mod files;
+mod filter;
 mod folder;
 mod forget;
 mod index;
@@ -30,8 +31,9 @@ use cs_common::tool::{LogArgs, Outcome};
 use tokio::runtime::Runtime;
 
 pub use error::Error;
+pub use filter::Filter;
 pub use mark::Incomplete;
-pub use search::{Hit, Store};
+pub use search::{Findings, Found, Search, Store};
 
 use export::ExportArgs;
 use folder::Folder;

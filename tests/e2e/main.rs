@@ -8,6 +8,7 @@ mod hub;
 mod interop;
 mod pipe_matrix;
 mod pipeline;
+mod query;
 mod robust;
 mod scope;
 mod store_tools;
