@@ -14,7 +14,7 @@ use crate::Error;
 use crate::args::Mode;
 use crate::hit::Hit;
 use crate::like::Example;
-use crate::place::{PLACE_COLUMNS, Place};
+use crate::place::{PLACE_COLUMNS, Place, RANK_COLUMNS};
 use crate::rank::{self, Candidate, Question};
 use crate::request::Request;
 
@@ -226,7 +226,7 @@ impl Engine {
                 add(found, |candidate, score| candidate.text = Some(score));
             }
             let rows: Vec<u64> = candidates[first..].iter().map(|known| known.row).collect();
-            let places = Place::all(&open.store.take(&rows, &PLACE_COLUMNS)?);
+            let places = Place::all(&open.store.take(&rows, &RANK_COLUMNS)?);
             for (candidate, place) in candidates[first..].iter_mut().zip(places) {
                 candidate.place = place;
             }
@@ -234,18 +234,18 @@ impl Engine {
         Ok(candidates)
     }
 
-    /// Reads the texts of the hits that are to be given, and of no more than are needed for it.
+    /// Reads all of the hits that are to be given, and of no more than are needed for it.
     fn keep(&self, request: &Request, mut hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
         let Some(regex) = &request.grep else {
             hits.truncate(request.reach());
             hits.drain(..request.offset.min(hits.len()));
-            self.read_contents(&mut hits)?;
+            self.read(&mut hits)?;
             return Ok(hits);
         };
         let mut kept = Vec::new();
         while !hits.is_empty() && kept.len() < request.reach() {
             let rest = hits.split_off(hits.len().min(CANDIDATES));
-            self.read_contents(&mut hits)?;
+            self.read(&mut hits)?;
             kept.extend(hits.into_iter().filter(|hit| regex.is_match(&hit.content)));
             hits = rest;
         }
@@ -272,15 +272,19 @@ impl Engine {
         Ok(())
     }
 
-    fn read_contents(&self, hits: &mut [Hit]) -> Result<(), Error> {
+    /// Reads what is printed of hits.
+    fn read(&self, hits: &mut [Hit]) -> Result<(), Error> {
         for (at, open) in self.stores.iter().enumerate() {
             let mut own: Vec<&mut Hit> = hits.iter_mut().filter(|hit| hit.store == at).collect();
             if own.is_empty() {
                 continue;
             }
             let rows: Vec<u64> = own.iter().map(|hit| hit.row).collect();
-            let batch = open.store.take(&rows, &["content"])?;
-            for (hit, content) in own.iter_mut().zip(crate::hit::texts(&batch, "content")) {
+            let columns = [&PLACE_COLUMNS[..], &["content"]].concat();
+            let batch = open.store.take(&rows, &columns)?;
+            let contents = crate::hit::texts(&batch, "content");
+            for ((hit, place), content) in own.iter_mut().zip(Place::all(&batch)).zip(contents) {
+                hit.place = place;
                 hit.content = content;
             }
         }

@@ -4,6 +4,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{Array, RecordBatch};
 
+/// The columns that chunks are ranked by. The others are read of what is printed alone: they would
+/// take as long as the search.
+pub(crate) const RANK_COLUMNS: [&str; 6] = ["repo", "path", "kind", "name", "symbol", "start_line"];
+
 /// The columns of a place.
 pub(crate) const PLACE_COLUMNS: [&str; 13] = [
     "repo",

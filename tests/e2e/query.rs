@@ -252,7 +252,10 @@ fn similar_code_is_found_by_a_line() {
         "src/upload.rs:4",
     ] {
         let found = hits(&home, &format!("--like \"{file}\" -n 3"));
-        assert_eq!(found[0]["symbol"], "retry_download", "{file}");
+        assert!(
+            found.iter().any(|hit| hit["symbol"] == "retry_download"),
+            "{file}: {found:?}"
+        );
         assert!(
             found.iter().all(|hit| hit["symbol"] != "retry_upload"),
             "{found:?}"

@@ -141,7 +141,8 @@ fn hybrid(question: &Question, candidates: &[Candidate]) -> Vec<Score> {
         if defines(&candidate.place, question.names()) {
             score.add("definition", weights.definition);
         }
-        if path.is_test && !question.is_about_tests() {
+        let is_test = path.is_test || is_in_tests(&candidate.place);
+        if is_test && !question.is_about_tests() {
             score.multiply("test", weights.test);
         }
         if is_loose(&candidate.place) {
@@ -214,6 +215,13 @@ fn defines(place: &Place, names: &[String]) -> bool {
         None | Some("import" | "block" | "text" | "section" | "entry" | "document" | "cell")
     );
     is_definition && names.iter().any(|asked| asked == name)
+}
+
+/// Tells whether a chunk is in a module of tests, as Rust has them beside the code.
+fn is_in_tests(place: &Place) -> bool {
+    let symbol = place.symbol.as_deref().unwrap_or_default();
+    let mut parts = symbol.split([':', '.', '#']).rev().skip(1);
+    parts.any(|part| matches!(part, "test" | "tests"))
 }
 
 /// Tells whether a chunk is text around definitions, which is seldom what is looked for.
@@ -310,6 +318,20 @@ mod tests {
         };
         assert_eq!(ranked("retry of uploads", candidates())[0].0, "src/a.rs");
         assert_eq!(ranked("tests of uploads", candidates())[0].0, "tests/a.rs");
+    }
+
+    #[test]
+    fn modules_of_tests_are_tests() {
+        let mut inside = candidate("a.rs", ("function", "retry"), (0.6, 2.0));
+        for (symbol, expected) in [
+            ("tests::retry", true),
+            ("net::test::retry", true),
+            ("tests", false),
+            ("latest::retry", false),
+        ] {
+            inside.place.symbol = Some(symbol.to_owned());
+            assert_eq!(is_in_tests(&inside.place), expected, "{symbol}");
+        }
     }
 
     #[test]
