@@ -1,146 +1,143 @@
 //! The asking tool: finds the chunks of a store that answer a question.
 
+mod args;
+mod batch;
+mod engine;
 mod error;
+mod eval;
+mod hit;
+mod like;
+mod place;
 mod print;
+mod questions;
 mod rank;
+mod request;
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::thread;
 
-use clap::{Parser, ValueEnum};
-use cs_common::tool::{LogArgs, Outcome};
-use cs_embed::HubEnv;
-use cs_store::{Hit, StorageArgs, Store};
+use cs_common::stream::{Format, refuse_terminal};
+use cs_common::tool::Outcome;
+use cs_store::{Location, Store};
 
+pub use args::Args;
 pub use error::Error;
 
-use rank::Weights;
+use engine::Engine;
+use hit::Hit;
+use print::{Answer, Stores, Style};
+use rank::Question;
+use request::Request;
 
-/// Hits that each side of a search brings for the fusion, at least.
-const CANDIDATES: usize = 100;
-
-/// Finds code by meaning: cs-query "where are failed uploads retried?"
-///
-/// Exits with 0 if there are hits, 1 if there is none, 2 on failure.
-#[derive(Debug, Parser)]
-#[command(name = "cs-query", version)]
-pub struct Args {
-    /// The question: a sentence, words, or a symbol
-    #[arg(required = true)]
-    text: Vec<String>,
-
-    /// The store's folder (default: the nearest .cs from here upwards)
-    #[arg(long, env = "CS_DB", value_name = "FOLDER")]
-    db: Option<PathBuf>,
-
-    #[command(flatten)]
-    storage: StorageArgs,
-
-    /// How many hits to print
-    #[arg(long, short = 'n', default_value_t = 10, value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..))]
-    limit: u16,
-
-    /// How to search
-    #[arg(long, value_enum, default_value_t)]
-    mode: Mode,
-
-    /// Print one JSON object a line: rank, score, repo, root, path, start_line, end_line,
-    /// language, kind, name, symbol, signature, doc, chunk_id, content
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    log: LogArgs,
-}
-
-/// The ways to search.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// By meaning and by words, fused
-    #[default]
-    Hybrid,
-    /// By meaning alone; the score is the cosine
-    Dense,
-    /// By words alone, without the model; the score is BM25's
-    Text,
-}
-
-impl AsRef<LogArgs> for Args {
-    fn as_ref(&self) -> &LogArgs {
-        &self.log
-    }
-}
+/// Hits that are tried for a context, unless -n says how many.
+const CONTEXT_LIMIT: usize = 100;
 
 /// Runs the tool.
 ///
 /// # Errors
 /// As [`Error`] says.
 pub fn run(args: Args) -> Result<Outcome, Error> {
-    let question = args.text.join(" ");
-    if question.trim().is_empty() {
-        return Err(Error::Empty);
+    if args.output.arrow {
+        refuse_terminal(Format::Arrow)?;
     }
     let here = std::env::current_dir().map_err(Error::Folder)?;
-    let db = match args.db {
-        Some(db) => db,
-        None => Store::nearest(&here).ok_or_else(|| Error::NoStore(here.clone()))?,
+    let threads = match args.many.threads {
+        Some(threads) => usize::from(threads),
+        None => thread::available_parallelism().map_or(1, usize::from),
     };
-    let store = Store::open(&args.storage.location(db.clone()))?;
-    if let Some(incomplete) = store.incomplete()? {
-        log::warn!("{}: {}", db.display(), incomplete.sentence());
-        if incomplete.ended() {
-            log::warn!(
-                "complete it with: {}",
-                incomplete.remedy(&db, store.model())
-            );
-        }
+    if let (Some(queries), Some(qrels)) = (&args.many.eval, &args.many.qrels) {
+        let set = eval::Set::read(queries, qrels, &args.many.by, &args.search)?;
+        let engine = Engine::open(&stores(&args, &here)?, &here)?;
+        return eval::run(&engine, set, threads, args.output.json);
     }
-    let limit = usize::from(args.limit);
-    let mut hits = search(&store, &question, args.mode, limit)?;
-    hits.truncate(limit);
-
-    let repos = store.repos()?;
-    let mut text = Vec::new();
-    let printed = if args.json {
-        print::json(&hits, &repos, &mut text)
-    } else {
-        print::people(&hits, &repos, &here, &mut text)
-    };
-    printed
-        .map_err(cs_common::Error::from_output)
-        .and_then(|()| cs_common::stream::print(&text))?;
-    if hits.is_empty() {
-        log::info!("no hit");
-        return Ok(Outcome::Told);
+    if args.many.batch {
+        let engine = Engine::open(&stores(&args, &here)?, &here)?;
+        return batch::run(engine, &args.search, threads, (&here, args.output.explain));
     }
-    Ok(Outcome::Done)
-}
-
-fn search(store: &Store, question: &str, mode: Mode, limit: usize) -> Result<Vec<Hit>, Error> {
-    let wanted = match mode {
-        Mode::Hybrid => limit.max(CANDIDATES),
-        Mode::Dense | Mode::Text => limit,
-    };
-    let dense = match mode {
-        Mode::Text => Vec::new(),
-        Mode::Hybrid | Mode::Dense => store.dense(&embed(store, question)?, wanted)?,
-    };
-    let text = match mode {
-        Mode::Dense => Vec::new(),
-        Mode::Hybrid | Mode::Text => store.text(question, wanted)?,
-    };
-    Ok(match mode {
-        Mode::Dense => dense,
-        Mode::Text => text,
-        Mode::Hybrid => rank::fuse(dense, text, Weights::for_question(question)),
+    let mut request = Request::new(&args.text.join(" "), &args.search)?;
+    if args.output.context.is_some() && args.search.limit.is_none() {
+        request.limit = CONTEXT_LIMIT;
+    }
+    let engine = Engine::open(&stores(&args, &here)?, &here)?;
+    let vectors = engine.vectors(&[&request])?;
+    let hits = engine.answer(&request, &vectors.into_iter().next().unwrap_or_default())?;
+    let found = print_hits(&args, request, hits, &engine, &here)?;
+    Ok(match found {
+        true => Outcome::Done,
+        false => Outcome::Told,
     })
 }
 
-/// Embeds a question with the model that the store names.
-fn embed(store: &Store, question: &str) -> Result<Vec<f32>, Error> {
-    let model = store.model();
-    let embedder = cs_embed::open_for(model, HubEnv::read()).map_err(Error::Model)?;
-    let text = format!("{}{question}", model.query_prefix);
-    let vectors = embedder.embed(&[&text]).map_err(Error::Model)?;
-    Ok(vectors.into_iter().next().unwrap_or_default())
+/// Returns the stores that are asked: those that were named, or the nearest one.
+fn stores(args: &Args, here: &Path) -> Result<Vec<Location>, Error> {
+    let at = |path: &PathBuf| args.storage.location(path.clone());
+    if !args.db.is_empty() {
+        return Ok(args.db.iter().map(at).collect());
+    }
+    let nearest = Store::nearest(here).ok_or_else(|| Error::NoStore(here.to_owned()))?;
+    Ok(vec![at(&nearest)])
+}
+
+/// Prints the hits in the form that is asked for; tells whether there were any.
+fn print_hits(
+    args: &Args,
+    request: Request,
+    hits: Vec<Hit>,
+    engine: &Engine,
+    here: &Path,
+) -> Result<bool, Error> {
+    let stores = Stores {
+        stores: engine.stores(),
+        here,
+    };
+    let mut found = !hits.is_empty();
+    if !found {
+        engine.tell_no_hit(&request)?;
+    }
+    if args.output.arrow {
+        print::arrow(&hits, request.offset, stores)?;
+        return Ok(found);
+    }
+    let explain = args.output.explain;
+    let mut text = Vec::new();
+    let printed = if args.output.json {
+        let answer = Answer::Hits(Box::new(request), hits);
+        print::json(&answer, None, (stores, explain), &mut text)
+    } else if args.output.files {
+        print::files(&hits, stores, &mut text)
+    } else if let Some(tokens) = args.output.context {
+        print::context(&hits, tokens, stores, &mut text).map(|written| {
+            if written == 0 && found {
+                log::warn!("none of the {} hits fits in {tokens} tokens", hits.len());
+            }
+            found = written > 0;
+        })
+    } else if let Some(colors) = terminal() {
+        let style = Style {
+            colors,
+            explain,
+            grep: request.grep.as_ref(),
+        };
+        print::people(
+            &hits,
+            &Question::new(&request.text),
+            (stores, style),
+            &mut text,
+        )
+    } else {
+        print::plain(&hits, (stores, explain), &mut text)
+    };
+    printed.map_err(cs_common::Error::from_output)?;
+    cs_common::stream::print(&text)?;
+    Ok(found)
+}
+
+/// Tells whether people are to read the output, and if so, whether in colours.
+fn terminal() -> Option<bool> {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if is_dumb || !std::io::stdout().is_terminal() {
+        return None;
+    }
+    Some(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
 }

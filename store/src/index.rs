@@ -22,6 +22,12 @@ pub(crate) const TEXT_COLUMNS: [(&str, f32); 3] =
 /// Below it the exact scan takes some tens of milliseconds and needs no upkeep.
 const VECTOR_INDEX_ROWS: usize = 200_000;
 
+/// How many of an approximate index's candidates are compared exactly, as a multiple of the limit.
+pub(crate) const REFINE: u32 = 10;
+
+/// How many partitions of an approximate index are searched.
+pub(crate) const PROBES: usize = 40;
+
 /// Fragments from which small ones are joined.
 const COMPACT_FRAGMENTS: usize = 16;
 

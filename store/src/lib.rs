@@ -7,6 +7,7 @@ mod durable;
 mod error;
 mod export;
 mod files;
+mod filter;
 mod folder;
 mod forget;
 mod index;
@@ -34,9 +35,10 @@ use cs_common::tool::{LogArgs, Outcome};
 use tokio::runtime::Runtime;
 
 pub use error::Error;
+pub use filter::Filter;
 pub use folder::Location;
 pub use mark::Incomplete;
-pub use search::{Hit, Store};
+pub use search::{Findings, Found, Search, Store};
 
 use export::ExportArgs;
 use folder::Folder;

@@ -1,80 +1,71 @@
 //! Reading a store: its model, and the two ways of finding chunks, by vector and by words.
+//!
+//! A search tells of rows only where they are and how well they fit. What else is wanted of them
+//! is read afterwards, for as many as are left: a few columns to rank by, all of them to print.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, UInt32Type};
-use arrow_array::{Array, RecordBatch};
-use cs_common::metadata::{Model, Repo};
+use arrow_array::types::{Float32Type, UInt64Type};
+use arrow_array::{Float32Array, RecordBatch};
+use arrow_schema::SchemaRef;
+use cs_common::metadata::{Model, Repo, StreamMetadata};
+use cs_common::rows::VECTOR;
 use futures::TryStreamExt as _;
+use lance::dataset::scanner::Scanner;
+use lance::dataset::{Dataset, ProjectionRequest};
 use lancedb::DistanceType;
 use lancedb::index::scalar::{FtsQuery, FullTextSearchQuery, MultiMatchQuery};
-use lancedb::query::{ExecutableQuery, QueryBase, Select};
 use tokio::runtime::Runtime;
 
+use crate::filter::Filter;
 use crate::folder::{Folder, Location};
-use crate::index::TEXT_COLUMNS;
+use crate::index::{PROBES, REFINE, TEXT_COLUMNS};
 use crate::mark::Incomplete;
 use crate::table::Chunks;
 use crate::{Error, runtime};
 
-/// The columns that a hit is made of.
-const HIT_COLUMNS: [&str; 12] = [
-    "repo",
-    "path",
-    "language",
-    "kind",
-    "name",
-    "symbol",
-    "signature",
-    "doc",
-    "chunk_id",
-    "content",
-    "start_line",
-    "end_line",
-];
+/// The rows that an approximate index has to bring as an exact search would.
+const EXACT_ROWS: usize = 10;
 
-/// How many of an approximate index's candidates are compared exactly, as a multiple of the limit.
-const REFINE: u32 = 10;
-
-/// How many partitions of an approximate index are searched.
-const PROBES: usize = 40;
-
-/// A chunk that a search found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Hit {
-    /// Short name of the repository.
-    pub repo: String,
-    /// Path below the repository's root.
-    pub path: String,
-    /// Lower-case language name.
-    pub language: Option<String>,
-    /// What the chunk is.
-    pub kind: Option<String>,
-    /// Plain name.
-    pub name: Option<String>,
-    /// Qualified name.
-    pub symbol: Option<String>,
-    /// Declaration.
-    pub signature: Option<String>,
-    /// Documentation.
-    pub doc: Option<String>,
-    /// Identifier, unique in the store.
-    pub chunk_id: Option<String>,
-    /// First line, from 1.
-    pub start_line: Option<u32>,
-    /// Last line, inclusive.
-    pub end_line: Option<u32>,
-    /// The text.
-    pub content: String,
-    /// Cosine similarity (−1 to 1) of a dense search, BM25 score of a text search.
+/// A row that a search found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
+    /// Where the row is in this version of the store.
+    pub row: u64,
+    /// Cosine similarity (−1 to 1) of a search by vector, BM25 score of one by words.
     pub score: f32,
 }
 
-/// A store that is open for reading; each search sees the version that was newest at its start.
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// A vector of the model's dimensions to be near to; without one nothing is found by vector.
+    pub vector: Option<&'a [f32]>,
+    /// Words of which a chunk should have the rarest; without any nothing is found by words.
+    /// Nothing in them is an operator.
+    pub words: Option<&'a str>,
+    /// How many rows each of the two finds at most.
+    pub limit: usize,
+    /// Among which chunks.
+    pub filter: &'a Filter,
+}
+
+/// What a search found, each list with the best first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// By vector.
+    pub dense: Vec<Found>,
+    /// By words.
+    pub text: Vec<Found>,
+}
+
+/// A store that is open for reading, in the version that was newest when it was opened.
 #[derive(Debug)]
 pub struct Store {
     chunks: Chunks,
+    dataset: Arc<Dataset>,
     runtime: Runtime,
 }
 
@@ -86,11 +77,36 @@ impl Store {
     /// cannot be read.
     pub fn open(at: &Location) -> Result<Self, Error> {
         let runtime = runtime(&at.path)?;
-        let chunks = runtime.block_on(async {
+        let (chunks, dataset) = runtime.block_on(async {
             let folder = Folder::open(at).await?;
-            Chunks::open(&folder).await
+            let chunks = Chunks::open(&folder).await?;
+            let dataset = chunks.dataset().await?;
+            Ok::<_, Error>((chunks, dataset))
         })?;
-        Ok(Self { chunks, runtime })
+        Ok(Self {
+            chunks,
+            dataset,
+            runtime,
+        })
+    }
+
+    /// Goes on to the newest version, for whoever asks for long: an old one is removed in time.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if it cannot be read.
+    pub fn refresh(&mut self) -> Result<(), Error> {
+        (self.chunks, self.dataset) = self.runtime.block_on(async {
+            let folder = self.chunks.folder();
+            // A rebuilt store has another table.
+            let chunks = match folder.table().await? == self.chunks.name() {
+                true => self.chunks.clone(),
+                false => Chunks::open(folder).await?,
+            };
+            chunks.reload().await?;
+            let dataset = chunks.dataset().await?;
+            Ok::<_, Error>((chunks, dataset))
+        })?;
+        Ok(())
     }
 
     /// Finds the nearest folder named `.cs` with a store, from `start` upwards.
@@ -123,121 +139,175 @@ impl Store {
         self.runtime.block_on(self.chunks.repos())
     }
 
-    /// Returns the `limit` chunks whose vectors are nearest to one of the model's dimensions.
+    /// Returns what the store knows of where its rows come from, as the metadata of a stream.
     ///
     /// # Errors
-    /// [`Error::Database`] if the store cannot be read.
-    pub fn dense(&self, vector: &[f32], limit: usize) -> Result<Vec<Hit>, Error> {
+    /// [`Error::Database`] or [`Error::Damaged`] if it cannot be read.
+    pub fn metadata(&self) -> Result<StreamMetadata, Error> {
         self.runtime.block_on(async {
-            let fail = |error| self.chunks.fail(error);
-            let rows = self
-                .chunks
-                .table
-                .vector_search(vector)
-                .map_err(fail)?
-                .column(cs_common::rows::VECTOR)
-                .distance_type(DistanceType::Cosine)
-                .nprobes(PROBES)
-                .map_err(fail)?
-                .refine_factor(REFINE)
-                .limit(limit)
-                .select(selection("_distance"))
-                .execute()
-                .await
-                .map_err(fail)?
-                .try_collect::<Vec<_>>()
-                .await
-                .map_err(fail)?;
-            Ok(hits(&rows, "_distance", |distance| 1.0 - distance))
+            let mut metadata = StreamMetadata::from(self.chunks.provenance().await?);
+            metadata.repos = self.chunks.repos().await?;
+            metadata.model = Some(self.chunks.model().clone());
+            Ok(metadata)
         })
     }
 
-    /// Returns the `limit` chunks whose content, symbol and path hold the rarest words of a text.
-    ///
-    /// The text is words only: nothing in it is an operator.
+    /// Returns the columns of the stored rows.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(self.dataset.schema().into())
+    }
+
+    /// Finds rows by vector and by words, both at once.
     ///
     /// # Errors
     /// [`Error::Database`] if the store cannot be read.
-    pub fn text(&self, words: &str, limit: usize) -> Result<Vec<Hit>, Error> {
+    pub fn search(&self, wanted: &Search<'_>) -> Result<Findings, Error> {
         self.runtime.block_on(async {
-            let fail = |error| self.chunks.fail(error);
-            let indices = self.chunks.table.list_indices().await.map_err(fail)?;
-            let (columns, boosts): (Vec<String>, Vec<f32>) = TEXT_COLUMNS
-                .into_iter()
-                .filter(|(column, _)| indices.iter().any(|index| index.columns == [*column]))
-                .map(|(column, boost)| (column.to_owned(), boost))
-                .unzip();
-            if columns.is_empty() {
-                return Ok(Vec::new());
+            let dense = async {
+                match wanted.vector {
+                    Some(vector) => {
+                        self.found(self.nearest_to(vector, wanted)?, "_distance")
+                            .await
+                    }
+                    None => Ok(Vec::new()),
+                }
+            };
+            let text = async {
+                match wanted.words {
+                    Some(words) => self.found(self.with_words(words, wanted)?, "_score").await,
+                    None => Ok(Vec::new()),
+                }
+            };
+            let (mut dense, text) = futures::try_join!(dense, text)?;
+            for found in &mut dense {
+                found.score = 1.0 - found.score;
             }
-            let query = MultiMatchQuery::try_new(words.to_owned(), columns)
-                .and_then(|query| query.try_with_boosts(boosts))
-                .map_err(|error| self.chunks.fail(error))?;
-            let query = FullTextSearchQuery::new_query(FtsQuery::MultiMatch(query));
-            let rows = self
-                .chunks
-                .table
-                .query()
-                .full_text_search(query)
-                .limit(limit)
-                .select(selection("_score"))
-                .execute()
-                .await
-                .map_err(fail)?
-                .try_collect::<Vec<_>>()
-                .await
-                .map_err(fail)?;
-            Ok(hits(&rows, "_score", |score| score))
+            Ok(Findings { dense, text })
         })
+    }
+
+    /// Returns rows that fit a filter, in the order of the table, `limit` at most.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if the store cannot be read.
+    pub fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<u64>, Error> {
+        let mut scanner = self.scanner(filter)?;
+        self.runtime.block_on(async {
+            let limit = i64::try_from(limit).ok();
+            scanner
+                .limit(limit, None)
+                .map_err(|error| self.fail(error))?;
+            Ok(rows(&self.read(scanner).await?))
+        })
+    }
+
+    /// Returns some columns of rows, in their order; columns that the store lacks are left out.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if the store cannot be read.
+    pub fn take(&self, rows: &[u64], columns: &[&str]) -> Result<RecordBatch, Error> {
+        let schema = self.dataset.schema();
+        let known = columns.iter().filter(|name| schema.field(name).is_some());
+        let projection = ProjectionRequest::from_columns(known, schema);
+        let taken = self.dataset.take_rows(rows, projection);
+        self.runtime
+            .block_on(taken)
+            .map_err(|error| self.fail(error))
+    }
+
+    fn nearest_to(&self, vector: &[f32], wanted: &Search<'_>) -> Result<Scanner, Error> {
+        let mut scanner = self.scanner(wanted.filter)?;
+        let vector = Float32Array::from(vector.to_vec());
+        scanner
+            .nearest(VECTOR, &vector, wanted.limit)
+            .map_err(|error| self.fail(error))?
+            .distance_metric(DistanceType::Cosine.into())
+            .nprobes(PROBES)
+            .refine(refined(wanted.limit));
+        Ok(scanner)
+    }
+
+    fn with_words(&self, words: &str, wanted: &Search<'_>) -> Result<Scanner, Error> {
+        let mut scanner = self.scanner(wanted.filter)?;
+        let (columns, boosts) = TEXT_COLUMNS
+            .into_iter()
+            .map(|(column, boost)| (column.to_owned(), boost))
+            .unzip();
+        let query = MultiMatchQuery::try_new(words.to_owned(), columns)
+            .and_then(|query| query.try_with_boosts(boosts))
+            .map_err(|error| self.fail(error))?;
+        let limit = i64::try_from(wanted.limit).ok();
+        let query = FullTextSearchQuery::new_query(FtsQuery::MultiMatch(query)).limit(limit);
+        scanner
+            .full_text_search(query)
+            .and_then(|scanner| scanner.limit(limit, None))
+            .map_err(|error| self.fail(error))?;
+        Ok(scanner)
+    }
+
+    /// Starts a reading of the ids of rows that fit a filter.
+    fn scanner(&self, filter: &Filter) -> Result<Scanner, Error> {
+        let mut scanner = self.dataset.scan();
+        scanner
+            .project(&[] as &[&str])
+            .map_err(|error| self.fail(error))?
+            .with_row_id();
+        if let Some(condition) = filter.condition() {
+            scanner.filter_expr(condition).prefilter(true);
+        }
+        Ok(scanner)
+    }
+
+    async fn read(&self, scanner: Scanner) -> Result<Vec<RecordBatch>, Error> {
+        let stream = scanner.try_into_stream().await;
+        let stream = stream.map_err(|error| self.fail(error))?;
+        stream.try_collect().await.map_err(|error| self.fail(error))
+    }
+
+    async fn found(&self, scanner: Scanner, score: &str) -> Result<Vec<Found>, Error> {
+        let batches = self.read(scanner).await?;
+        let scores = batches.iter().flat_map(|batch| {
+            let scores = batch
+                .column_by_name(score)
+                .map(|array| array.as_primitive::<Float32Type>());
+            scores
+                .into_iter()
+                .flat_map(|array| array.values().iter().copied())
+        });
+        let found = rows(&batches).into_iter().zip(scores);
+        let mut found: Vec<Found> = found.map(|(row, score)| Found { row, score }).collect();
+        // Of equal ones the order is that of the table, so that it is the same on every run.
+        let is_distance = score == "_distance";
+        found.sort_by(|a, b| {
+            let order = if is_distance {
+                a.score.total_cmp(&b.score)
+            } else {
+                b.score.total_cmp(&a.score)
+            };
+            order.then(a.row.cmp(&b.row))
+        });
+        Ok(found)
+    }
+
+    fn fail(&self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.chunks.fail(source)
     }
 }
 
-fn selection(score: &str) -> Select {
-    let mut columns = HIT_COLUMNS.map(str::to_owned).to_vec();
-    columns.push(score.to_owned());
-    Select::Columns(columns)
+/// Returns how many times the rows that are wanted are compared exactly.
+///
+/// What an approximate index gets wrong are the neighbours of a row in the list: ten rows need
+/// many candidates to be the right ones, a hundred that are ranked anew only the first of them.
+fn refined(limit: usize) -> u32 {
+    let rows = REFINE as usize * EXACT_ROWS;
+    u32::try_from(rows.div_ceil(limit.max(1))).map_or(REFINE, |factor| factor.clamp(2, REFINE))
 }
 
-fn hits(batches: &[RecordBatch], score: &str, scale: impl Fn(f32) -> f32) -> Vec<Hit> {
-    let mut hits: Vec<Hit> = batches
+/// Returns the ids of rows.
+fn rows(batches: &[RecordBatch]) -> Vec<u64> {
+    let ids = batches
         .iter()
-        .flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)))
-        .map(|(batch, row)| Hit {
-            repo: text(batch, "repo", row).unwrap_or_default(),
-            path: text(batch, "path", row).unwrap_or_default(),
-            language: text(batch, "language", row),
-            kind: text(batch, "kind", row),
-            name: text(batch, "name", row),
-            symbol: text(batch, "symbol", row),
-            signature: text(batch, "signature", row),
-            doc: text(batch, "doc", row),
-            chunk_id: text(batch, "chunk_id", row),
-            start_line: line(batch, "start_line", row),
-            end_line: line(batch, "end_line", row),
-            content: text(batch, "content", row).unwrap_or_default(),
-            score: batch
-                .column_by_name(score)
-                .and_then(|array| array.as_primitive_opt::<Float32Type>())
-                .map_or(0.0, |array| scale(array.value(row))),
-        })
-        .collect();
-    // The database sorts by score alone; equal ones must stand in the same order on every run.
-    hits.sort_by(|a, b| {
-        b.score
-            .total_cmp(&a.score)
-            .then_with(|| (&a.repo, &a.path, a.start_line).cmp(&(&b.repo, &b.path, b.start_line)))
-    });
-    hits
-}
-
-fn text(batch: &RecordBatch, name: &str, row: usize) -> Option<String> {
-    let array = batch.column_by_name(name)?.as_string_opt::<i32>()?;
-    array.is_valid(row).then(|| array.value(row).to_owned())
-}
-
-fn line(batch: &RecordBatch, name: &str, row: usize) -> Option<u32> {
-    let array = batch
-        .column_by_name(name)?
-        .as_primitive_opt::<UInt32Type>()?;
-    array.is_valid(row).then(|| array.value(row))
+        .filter_map(|batch| batch.column_by_name("_rowid"));
+    ids.flat_map(|ids| ids.as_primitive::<UInt64Type>().values().iter().copied())
+        .collect()
 }

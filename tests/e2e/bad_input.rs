@@ -181,11 +181,11 @@ fn columns_may_differ_between_the_streams_of_a_store() {
         .status(0);
     home.sh("cs-embed --to jsonl < chunks.arrows | jq -c 'del(.doc) | del(.signature)' | cs-store starred")
         .status(0);
-    let text = home
+    let hits = home
         .sh("cs-query --db starred 'open the door' --json")
         .status(0)
-        .text();
-    assert_eq!(text.lines().count(), 1, "{text}");
+        .hits();
+    assert_eq!(hits.len(), 1, "{hits:?}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn assert_same_as_anew(home: &Home) -> Output {
     for (question, flags) in [("alpha beta gamma delta", "-n 50"), ("fn def", "-n 50")] {
         let hits = |db: &str| {
             let script = format!("cs-query --db {db} '{question}' {flags} --json");
-            let hits = home.sh(&script).status(0).records().into_iter();
+            let hits = home.sh(&script).status(0).hits().into_iter();
             let mut hits: Vec<String> = hits
                 .map(|hit| format!("{} {}", hit["path"], hit["chunk_id"]))
                 .collect();

@@ -59,13 +59,13 @@ fn the_python_stage_runs() {
 fn the_shell_stage_runs() {
     let home = home();
     home.sh(&example(&wire(), "sh")).status(0);
-    let text = home
+    let hits = home
         .sh("cs-query --db functions.db kept --json -n 50")
         .status(0)
-        .text();
-    assert!(text.contains("kept"), "{text}");
-    for line in text.lines() {
-        assert!(line.contains("\"kind\":\"function\""), "{line}");
+        .hits();
+    assert!(!hits.is_empty());
+    for hit in hits {
+        assert_eq!(hit["kind"], "function", "{hit}");
     }
 }
 

@@ -12,6 +12,7 @@ mod interop;
 mod manifest;
 mod pipe_matrix;
 mod pipeline;
+mod query;
 mod robust;
 mod scope;
 mod store_tools;

@@ -25,12 +25,15 @@ const READERS: [(&str, &str); 2] = [
 ];
 
 /// A command line that writes to standard output.
-const WRITERS: [&str; 9] = [
+const WRITERS: [&str; 12] = [
     "cs-parse repo",
     "cs-parse repo --to jsonl",
     "cs-embed < chunks.arrows",
     "cs-embed --to jsonl < chunks.arrows",
     "cs-query --db stored retry --json",
+    "cs-query --db stored retry --arrow",
+    "cs-query --db stored retry --context 500",
+    "cs-query --db stored --batch <<< retry",
     "cs-store info stored",
     "cs-store check stored",
     "cs-store export stored",

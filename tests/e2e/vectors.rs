@@ -29,7 +29,7 @@ fn expect_found(home: &Home, db: &str) {
         ("turn text into a date", "parse_date"),
     ] {
         let script = format!("cs-query --db {db} --mode dense --json -n 1 '{question}'");
-        let hits = lines(&home.sh(&script).status(0).text());
+        let hits = home.sh(&script).status(0).hits();
         assert_eq!(hits[0]["symbol"], symbol, "{db}: {hits:?}");
         assert!(hits[0]["score"].as_f64().expect("score") > 0.2, "{hits:?}");
     }

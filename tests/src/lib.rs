@@ -189,6 +189,20 @@ impl Output {
             .collect()
     }
 
+    /// Returns the hits of `cs-query --json`.
+    ///
+    /// # Panics
+    /// If standard output is not one object with hits.
+    #[track_caller]
+    pub fn hits(&self) -> Vec<Value> {
+        let records = self.records();
+        let hits = match records.as_slice() {
+            [only] => only["hits"].as_array(),
+            _ => None,
+        };
+        hits.unwrap_or_else(|| panic!("no hits in {self}")).clone()
+    }
+
     /// Returns what the rows of a JSON Lines stream do to which files: `put a.rs` once for each
     /// file, `delete b.rs`.
     ///
