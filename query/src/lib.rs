@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use cs_common::tool::{LogArgs, Outcome};
-use cs_embed::HubEnv;
+use cs_embed::Environment;
 use cs_store::{Hit, Store};
 
 pub use error::Error;
@@ -136,7 +136,7 @@ fn search(store: &Store, question: &str, mode: Mode, limit: usize) -> Result<Vec
 /// Embeds a question with the model that the store names.
 fn embed(store: &Store, question: &str) -> Result<Vec<f32>, Error> {
     let model = store.model();
-    let embedder = cs_embed::open_for(model, HubEnv::read()).map_err(Error::Model)?;
+    let embedder = cs_embed::open_for(model, Environment::read()).map_err(Error::Model)?;
     let text = format!("{}{question}", model.query_prefix);
     let vectors = embedder.embed(&[&text]).map_err(Error::Model)?;
     Ok(vectors.into_iter().next().unwrap_or_default())

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::folder::Folder;
-use crate::model::quoted;
+use crate::model::{flags, quoted};
 
 /// The mark's file name in a store's folder.
 pub(crate) const FILE_NAME: &str = "incomplete.json";
@@ -108,11 +108,12 @@ impl Incomplete {
             true => "REPO".to_owned(),
             false => roots.join(" "),
         };
-        let embed = match model.id.as_str() {
-            "builtin" => "cs-embed".to_owned(),
-            id => format!("cs-embed --model {}", quoted(id)),
-        };
-        format!("cs-parse {roots} --since {db} | {embed} | cs-store {db}")
+        let flags = flags(model);
+        let embed: String = flags
+            .iter()
+            .map(|flag| format!(" {}", quoted(flag)))
+            .collect();
+        format!("cs-parse {roots} --since {db} | cs-embed{embed} | cs-store {db}")
     }
 }
 

@@ -1,9 +1,11 @@
 //! The pipeline as a user has it: four binaries, pipes and files.
 
 mod bad_input;
+mod cache;
 mod changes;
 mod documents;
 mod encoders;
+mod endpoint;
 mod hub;
 mod interop;
 mod pipe_matrix;

@@ -3,6 +3,7 @@
 //! A failing expectation prints the command, its status and both of its streams.
 
 pub mod hub;
+pub mod service;
 pub mod tiny_bert;
 
 use std::fmt;
@@ -27,8 +28,11 @@ pub const PLAINLY: &str = r#"plainly() {
 "#;
 
 /// Variables of the one who runs the tests that would change what they see.
-const FOREIGN: [&str; 20] = [
+const FOREIGN: [&str; 23] = [
     "CS_DB",
+    "CS_ENDPOINT",
+    "CS_API_KEY",
+    "OPENAI_API_KEY",
     "XDG_CACHE_HOME",
     "HF_HOME",
     "HF_HUB_CACHE",

@@ -11,7 +11,8 @@ mod pooling;
 pub(crate) mod spec;
 mod tensors;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use cs_common::metadata::Model;
 use tokenizers::Tokenizer;
@@ -60,6 +61,7 @@ pub(crate) struct EncoderModel {
     pooling: Pooling,
     head: Head,
     model: Model,
+    folder: PathBuf,
 }
 
 impl EncoderModel {
@@ -125,8 +127,10 @@ impl EncoderModel {
                 max_tokens: Some(max_tokens),
                 query_prefix: recipe.query_prefix,
                 document_prefix: recipe.document_prefix,
+                endpoint: None,
             },
             head: recipe.head,
+            folder: folder.to_owned(),
         })
     }
 }
@@ -138,6 +142,10 @@ impl Embedder for EncoderModel {
 
     fn window(&self) -> usize {
         256
+    }
+
+    fn cache_key(&self) -> Result<Option<String>, Error> {
+        settings_hash(&self.folder).map(Some)
     }
 
     fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
@@ -172,6 +180,39 @@ pub(crate) fn check(folder: &Path) -> Result<(), Error> {
     Checkpoint::open(&recipe.encoder).map(drop)
 }
 
+/// Returns a hash over everything in a model's folder that decides about vectors and is no weight:
+/// tokenizer, configuration, pooling.
+fn settings_hash(folder: &Path) -> Result<String, Error> {
+    let mut files = json_files(folder)?;
+    for entry in entries(folder)? {
+        if entry.is_dir() {
+            files.extend(json_files(&entry)?);
+        }
+    }
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let bytes = fs::read(&path).map_err(Error::file(&path))?;
+        let name = path.strip_prefix(folder).unwrap_or(&path);
+        hasher.update(name.as_os_str().as_encoded_bytes());
+        hasher.update(blake3::hash(&bytes).as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn json_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let mut files = entries(folder)?;
+    files.retain(|path| is_json(path) && path.is_file());
+    Ok(files)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).map_err(Error::file(folder))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<Result<_, _>>().map_err(Error::file(folder))
+}
+
 /// Reads the tokenizer, which lies with the weights or in the model's folder.
 fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tokenizer, Error> {
     let beside = encoder.join("tokenizer.json");
@@ -180,7 +221,7 @@ fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tok
     } else {
         folder.join("tokenizer.json")
     };
-    let bytes = std::fs::read(&path).map_err(Error::file(&path))?;
+    let bytes = fs::read(&path).map_err(Error::file(&path))?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| Error::model(&path, error))?;
     if lower_case {
         let mut steps = vec![NormalizerWrapper::from(Lowercase)];
@@ -229,11 +270,11 @@ mod tests {
     fn token_ids_are_those_of_transformers() {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/encoders");
         let mut seen = 0;
-        for entry in std::fs::read_dir(data).unwrap() {
+        for entry in fs::read_dir(data).unwrap() {
             let folder = entry.unwrap().path();
             let spec = ModelSpec::default();
             let model = EncoderModel::open("id", &folder, &spec).unwrap();
-            let json = std::fs::read(folder.join("reference.json")).unwrap();
+            let json = fs::read(folder.join("reference.json")).unwrap();
             let reference: Reference = serde_json::from_slice(&json).unwrap();
             for row in reference.rows.iter().filter(|row| row.prompt.is_none()) {
                 let (Some(text), Some(expected)) = (&row.text, &row.ids) else {
