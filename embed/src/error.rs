@@ -174,6 +174,18 @@ impl Error {
         }
     }
 
+    /// Counts the texts in another order, where it is of one of them.
+    pub(crate) fn moved(self, place: impl FnOnce(usize) -> usize) -> Self {
+        match self {
+            Self::Text { at, cause, hint } => Self::Text {
+                at: place(at),
+                cause,
+                hint,
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn hub(id: impl ToString, cause: impl ToString) -> Self {
         Self::Hub {
             id: id.to_string(),

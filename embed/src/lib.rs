@@ -65,7 +65,10 @@ pub struct Args {
     #[arg(long, value_name = "REV", requires = "model")]
     revision: Option<String>,
 
-    /// Where an encoder runs: cpu, cuda or cuda:N (the built-in model always runs on the CPU)
+    /// Where an encoder runs: cpu, cuda, cuda:N, or cuda:0,1 for two cards that share the work
+    ///
+    /// The built-in model always runs on the CPU. A card that cannot be had, or is lost on the
+    /// way, is an error. CUDA is in builds with `--features cuda` (scripts/gpu-check).
     #[arg(long, default_value_t, value_name = "DEVICE")]
     device: DeviceName,
 
@@ -171,6 +174,16 @@ pub enum Prepared {
     Texts(Vec<String>),
     /// The ids of each one's tokens.
     Ids(Vec<Vec<u32>>),
+}
+
+impl Prepared {
+    /// Returns how many texts there are, and of how many tokens as far as that is known.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Texts(texts) => (texts.len(), 0),
+            Self::Ids(ids) => (ids.len(), ids.iter().map(Vec::len).sum()),
+        }
+    }
 }
 
 /// Which model is wanted, and how it is to run.
@@ -298,7 +311,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         return models::run(&args, &HubEnv::read());
     }
     let device = if args.cuda {
-        DeviceName::Cuda(0)
+        DeviceName::Cuda(vec![0])
     } else {
         args.device
     };

@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -63,9 +64,14 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
     let (batches, made) = sync_channel(WAITING);
     let writer = thread::spawn(move || write(output, progress, &made));
 
-    let run = || -> Result<(), Error> {
+    let started = Instant::now();
+    let mut made_by_model = (0, 0);
+    let mut run = || -> Result<(), Error> {
         for window in ready {
-            let batch = window?.embed(&schema, &source)?;
+            let window = window?;
+            let (texts, tokens) = window.texts.size();
+            made_by_model = (made_by_model.0 + texts, made_by_model.1 + tokens);
+            let batch = window.embed(&schema, &source)?;
             if batches.send(Some(batch)).is_err() {
                 // The writer has failed, and says why.
                 return Ok(());
@@ -79,6 +85,9 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
     let wrote = writer
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (texts, tokens) = made_by_model;
+    let seconds = started.elapsed().as_secs_f64();
+    log::debug!("embedded {texts} texts of {tokens} tokens in {seconds:.2} s");
     // After a failure as well: what was made by then is not made again.
     if let Some(cache) = &source.cache {
         cache.finish();

@@ -26,10 +26,10 @@ pub(crate) use config::Config;
 pub(crate) use pooling::{Head, Projection};
 pub(crate) use tensors::{Digest, Tensors};
 
-use crate::cpu::{CpuEngine, Machine, Precision};
+use crate::cpu::{CpuEngine, Machine};
 use crate::folder::{Recipe, RecipeArgs};
 use crate::tokens::Encoder;
-use crate::{DeviceName, Embedder, Error, ModelSpec, PrecisionArgs, Prepared};
+use crate::{DeviceName, Embedder, Error, ModelSpec, Prepared};
 use candle::CandleEngine;
 
 /// What computes an encoder.
@@ -42,6 +42,9 @@ pub enum EngineName {
     Candle,
 }
 
+/// Texts that a card is given at once: a stream's batches have hardly more.
+const CARD_WINDOW: usize = 2048;
+
 /// The token ids of texts, the longest first; no text is empty.
 pub(crate) type Batch<'a> = [&'a [u32]];
 
@@ -50,7 +53,8 @@ pub(crate) trait Engine: Send + Sync {
     /// Returns the pooled state of each text.
     ///
     /// # Errors
-    /// [`Error::Inference`] if the arithmetic fails.
+    /// [`Error::Inference`] if the arithmetic fails, [`Error::Device`] if a card does,
+    /// [`Error::Text`] for one for which there is no room.
     fn run(&self, batch: &Batch<'_>, pooling: Pooling) -> Result<Vec<Vec<f32>>, Error>;
 }
 
@@ -61,6 +65,8 @@ pub(crate) struct EncoderModel {
     pooling: Pooling,
     head: Head,
     model: Model,
+    /// Texts that are given at once.
+    window: usize,
     folder: PathBuf,
 }
 
@@ -70,9 +76,8 @@ impl EncoderModel {
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Model`] for a file that is missing or asks for what is not
-    /// done here, [`Error::Inference`] if the device cannot hold the model.
+    /// done here, [`Error::Device`] if the device cannot be had or cannot hold the model.
     pub(crate) fn open(id: &str, folder: &Path, spec: &ModelSpec) -> Result<Self, Error> {
-        let device = spec.device.open()?;
         let recipe = Recipe::read(folder, &spec.recipe)?;
         let checkpoint = Checkpoint::open(&recipe.encoder)?;
         let mut digest = checkpoint.digest();
@@ -96,32 +101,30 @@ impl EncoderModel {
         let machine = Machine::detect();
         let config = Config::read(&recipe.encoder.join("config.json"))?;
         let own = config.text("dtype").or(config.text("torch_dtype"));
-        let is_native = (spec.engine, spec.device) == (EngineName::Native, DeviceName::Cpu);
-        let precision = if is_native {
-            spec.precision.choose(own, &machine)?
+        let is_native = spec.engine == EngineName::Native && spec.device == DeviceName::Cpu;
+        let (engine, dtype): (Box<dyn Engine>, _) = if is_native {
+            let precision = spec.precision.choose(own, &machine)?;
+            let engine = CpuEngine::load(&checkpoint, precision, machine)?;
+            (Box::new(engine), precision.name())
         } else {
-            Precision::F32
-        };
-        let engine: Box<dyn Engine> = if is_native {
-            Box::new(CpuEngine::load(&checkpoint, precision, machine)?)
-        } else if spec.precision == PrecisionArgs::default() {
-            Box::new(CandleEngine::load(&checkpoint, device)?)
-        } else {
-            return Err(Error::Device {
-                device: spec.device.to_string(),
-                cause: "computes in f32 only".to_owned(),
-                hint: "leave --dtype and --quantize out, or take --device cpu",
-            });
+            let device = spec.device.to_string();
+            let dtype = spec.precision.choose_tensors(own, &device)?;
+            let engine = CandleEngine::load(&checkpoint, &spec.device, dtype)?;
+            (Box::new(engine), dtype.as_str())
         };
         Ok(Self {
             tokens: Encoder::new(tokenizer, Some(max_tokens))?,
             engine,
             pooling: recipe.pooling,
+            window: match spec.device {
+                DeviceName::Cpu => 256,
+                DeviceName::Cuda(_) => CARD_WINDOW,
+            },
             model: Model {
                 id: id.to_owned(),
                 sha256: digest.finish()?,
                 dim: recipe.head.dim(hidden),
-                dtype: precision.name().to_owned(),
+                dtype: dtype.to_owned(),
                 pooling: recipe.pooling.name().to_owned(),
                 normalized: recipe.head.normalize,
                 max_tokens: Some(max_tokens),
@@ -141,7 +144,7 @@ impl Embedder for EncoderModel {
     }
 
     fn window(&self) -> usize {
-        256
+        self.window
     }
 
     fn cache_key(&self) -> Result<Option<String>, Error> {
@@ -164,7 +167,9 @@ impl Embedder for EncoderModel {
             .collect();
         order.sort_by_key(|text| std::cmp::Reverse(ids[*text].len()));
         let batch: Vec<&[u32]> = order.iter().map(|text| ids[*text].as_slice()).collect();
-        for (text, pooled) in order.iter().zip(self.engine.run(&batch, self.pooling)?) {
+        let made = self.engine.run(&batch, self.pooling);
+        let made = made.map_err(|error| error.moved(|at| order[at]))?;
+        for (text, pooled) in order.iter().zip(made) {
             vectors[*text] = self.head.finish(pooled);
         }
         Ok(vectors)
