@@ -56,13 +56,15 @@ pub struct Totals {
 pub struct Model {
     /// What names the model: `builtin`, a path, or `ORG/NAME` of the hub, with `@REVISION` if not main.
     pub id: String,
-    /// SHA-256 of the model's weights, 64 hex digits.
+    /// SHA-256 of the model's weights, 64 hex digits; empty if a service keeps them.
     pub sha256: String,
     /// Dimensions of a vector; fewer than the model makes where vectors were cut.
     pub dim: usize,
-    /// The arithmetic's type: `f32`, `f16`, `bf16`, `int8`; of a static model its rows' type.
+    /// The arithmetic's type: `f32`, `f16`, `bf16`, `int8`; of a static model its rows' type; of a
+    /// service [`UNKNOWN`].
     pub dtype: String,
-    /// How token vectors become one: `mean`, `cls`, `last`, `weighted-mean`.
+    /// How token vectors become one: `mean`, `cls`, `last`, `weighted-mean`; of a service
+    /// [`UNKNOWN`].
     pub pooling: String,
     /// Whether vectors have length 1.
     pub normalized: bool,
@@ -74,6 +76,21 @@ pub struct Model {
     /// Text put before a chunk's document.
     #[serde(default)]
     pub document_prefix: String,
+    /// The service that runs the model, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// What stands where a service does not tell how its model works.
+pub const UNKNOWN: &str = "unknown";
+
+/// A service that makes vectors over the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The address that texts are sent to, without user, password or query.
+    pub url: String,
+    /// Dimensions of the vectors that it sends, of which [`Model::dim`] are kept.
+    pub dim: usize,
 }
 
 /// The schema metadata of a stream, typed; keys that the contract does not know are kept.

@@ -156,21 +156,60 @@ pub fn stage(tool: &str, version: &str) -> Stage {
     }
 }
 
+/// Reads a number of bytes as a user writes it, with an optional suffix of K, M, G or T for powers
+/// of 1024.
+///
+/// # Errors
+/// Says what is wrong with it; 0 is no size.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(digits.len()..).unwrap_or_default() {
+        "" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        "t" | "T" => 40,
+        other => return Err(format!("`{other}` is none of K, M, G and T")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number".to_owned())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("must be at least 1".to_owned()),
+        Some(size) => Ok(size),
+        None => Err("is too large".to_owned()),
+    }
+}
+
+/// Flags with a value that change how fast a tool is, and nothing in what it writes.
+const PACE: [&str; 8] = [
+    "--threads",
+    "--cache",
+    "--cache-size",
+    "--concurrency",
+    "--batch-size",
+    "--batch-bytes",
+    "--timeout",
+    "--retries",
+];
+
 /// Leaves out of arguments as typed what does not change a tool's output.
 fn telling(mut args: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     while let Some(arg) = args.next() {
+        let is_pace = |name: &str| PACE.contains(&name);
         let is_log = matches!(arg.as_str(), "--quiet" | "--verbose")
             || (arg.starts_with('-')
                 && arg.len() > 1
                 && arg.chars().skip(1).all(|flag| matches!(flag, 'q' | 'v')));
-        if arg == "-j" || arg == "--threads" {
+        if arg == "-j" || is_pace(&arg) {
             args.next();
         } else if arg == "--" {
             kept.push(arg);
             kept.extend(args);
             break;
-        } else if !is_log && !arg.starts_with("-j") && !arg.starts_with("--threads=") {
+        } else if !is_log
+            && !arg.starts_with("-j")
+            && !arg.split_once('=').is_some_and(|(name, _)| is_pace(name))
+        {
             kept.push(arg);
         }
     }
@@ -274,7 +313,8 @@ mod tests {
 
     #[test]
     fn arguments_that_change_nothing_are_not_told() {
-        let typed = "-j2 repo -qv --threads 3 --repo-name x -j 4 --threads=5 --quiet -- -j1";
+        let typed = "-j2 repo -qv --threads 3 --repo-name x -j 4 --threads=5 --quiet \
+                     --cache /c --cache-size=2G -- -j1";
         let kept = telling(typed.split(' ').map(str::to_owned));
         assert_eq!(kept, ["repo", "--repo-name", "x", "--", "-j1"]);
     }

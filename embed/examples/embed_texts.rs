@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::time::{Duration, Instant};
 
-use cs_embed::{Dtype, HubEnv, ModelSpec, PrecisionArgs, Quantize, open};
+use cs_embed::{Dtype, Environment, ModelSpec, PrecisionArgs, Quantize, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = open(&ModelSpec {
         id: model.clone(),
         precision: precision(rest.first().map(String::as_str))?,
-        hub: HubEnv::read(),
+        env: Environment::read(),
         ..ModelSpec::default()
     })?;
     let mut out = match rest.get(1) {

@@ -43,6 +43,10 @@ impl Embedder for Cut {
         self.embedder.window()
     }
 
+    fn cache_key(&self) -> Result<Option<String>, Error> {
+        self.embedder.cache_key()
+    }
+
     fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
         self.embedder.prepare(texts)
     }

@@ -57,6 +57,39 @@ pub enum Error {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 
+    /// A service did not give vectors.
+    #[error("{cause}")]
+    Endpoint {
+        /// The service's address, and what it came to.
+        cause: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+        /// The answer, or what failed in the network.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+
+    /// One of the texts has no vector that could be used.
+    #[error("{cause}")]
+    Text {
+        /// Which one of those that were to be embedded.
+        at: usize,
+        /// What is wrong.
+        cause: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+
+    /// The cache of vectors cannot be had.
+    #[error("--cache {}: {source}", path.display())]
+    Cache {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+
     /// The model at hand is not the one that made the vectors.
     #[error("model {id} has sha256 {found}, the stored vectors are of {expected}")]
     Changed {
@@ -97,6 +130,8 @@ pub enum Error {
         chunk: String,
         /// What is wrong.
         cause: String,
+        /// What to do about it.
+        hint: Option<&'static str>,
     },
 
     /// The arithmetic failed.
@@ -112,6 +147,43 @@ impl Error {
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         |source| Self::File { path, source }
+    }
+
+    pub(crate) fn endpoint(url: &str, cause: impl ToString) -> Self {
+        Self::Endpoint {
+            cause: format!("{url}: {}", cause.to_string()),
+            hint: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn cache(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::Cache { path, source }
+    }
+
+    /// Says of which chunk it is, where it is of one of the texts.
+    pub(crate) fn of_chunk(self, locate: impl FnOnce(usize) -> String) -> Self {
+        match self {
+            Self::Text { at, cause, hint } => Self::Chunk {
+                chunk: locate(at),
+                cause,
+                hint: Some(hint),
+            },
+            other => other,
+        }
+    }
+
+    /// Counts the texts in another order, where it is of one of them.
+    pub(crate) fn moved(self, place: impl FnOnce(usize) -> usize) -> Self {
+        match self {
+            Self::Text { at, cause, hint } => Self::Text {
+                at: place(at),
+                cause,
+                hint,
+            },
+            other => other,
+        }
     }
 
     pub(crate) fn hub(id: impl ToString, cause: impl ToString) -> Self {
@@ -136,7 +208,9 @@ impl ToolError for Error {
         let hint = match self {
             Self::Stream(error) => return error.hint(),
             Self::Device { hint, .. } => hint,
-            Self::Hub { hint, .. } => return hint.clone(),
+            Self::Hub { hint, .. } | Self::Endpoint { hint, .. } => return hint.clone(),
+            Self::Text { hint, .. } => hint,
+            Self::Chunk { hint, .. } => return hint.map(str::to_owned),
             Self::NotFound { .. } => {
                 "name a folder with config.json, tokenizer.json and model.safetensors, or ORG/NAME of the hub, or leave --model out for the built-in model"
             }

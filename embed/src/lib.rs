@@ -3,10 +3,12 @@
 //! It is also how a question becomes a vector: `cs-query` opens the model that a store names by
 //! [`open_for`].
 
+mod cache;
 mod cpu;
 mod device;
 mod dims;
 mod encoder;
+mod endpoint;
 mod error;
 mod fixed;
 mod folder;
@@ -26,15 +28,17 @@ use cs_common::tool::{LogArgs, Outcome};
 
 pub use device::DeviceName;
 pub use encoder::{EngineName, Pooling};
+pub use endpoint::{Address, EndpointArgs, EndpointEnv};
 pub use error::Error;
 pub use folder::RecipeArgs;
 pub use hub::HubEnv;
 pub use precision::{Dtype, PrecisionArgs, Quantize};
 
+use cache::CacheArgs;
 use encoder::EncoderModel;
 use fixed::{Layout, StaticModel};
 use hub::Found;
-use stage::Output;
+use stage::Work;
 
 /// Embeds a stream of code chunks: cs-parse REPO | cs-embed | cs-store
 ///
@@ -46,7 +50,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// The model: `builtin`, a folder, or ORG/NAME on the hub
+    /// The model: `builtin`, a folder, ORG/NAME on the hub, or with --endpoint its name there
     ///
     /// A folder has config.json, tokenizer.json and model.safetensors of an encoder (BERT,
     /// XLM-RoBERTa, NomicBERT, JinaBERT v2, ModernBERT, Qwen3), such as
@@ -61,7 +65,10 @@ pub struct Args {
     #[arg(long, value_name = "REV", requires = "model")]
     revision: Option<String>,
 
-    /// Where an encoder runs: cpu, cuda or cuda:N (the built-in model always runs on the CPU)
+    /// Where an encoder runs: cpu, cuda, cuda:N, or cuda:0,1 for two cards that share the work
+    ///
+    /// The built-in model always runs on the CPU. A card that cannot be had, or is lost on the
+    /// way, is an error. CUDA is in builds with `--features cuda` (scripts/gpu-check).
     #[arg(long, default_value_t, value_name = "DEVICE")]
     device: DeviceName,
 
@@ -90,6 +97,12 @@ pub struct Args {
 
     #[command(flatten)]
     precision: PrecisionArgs,
+
+    #[command(flatten)]
+    endpoint: EndpointArgs,
+
+    #[command(flatten)]
+    cache: CacheArgs,
 
     #[command(flatten)]
     log: LogArgs,
@@ -124,6 +137,13 @@ pub trait Embedder: Send + Sync {
     /// Returns how many texts are best given at once.
     fn window(&self) -> usize;
 
+    /// Returns what, beside all that [`model`](Self::model) says, decides about its vectors;
+    /// nothing if it makes them faster than a cache could.
+    ///
+    /// # Errors
+    /// [`Error::File`] if that cannot be read.
+    fn cache_key(&self) -> Result<Option<String>, Error>;
+
     /// Does for texts what can be done while the model runs others.
     ///
     /// # Errors
@@ -156,6 +176,16 @@ pub enum Prepared {
     Ids(Vec<Vec<u32>>),
 }
 
+impl Prepared {
+    /// Returns how many texts there are, and of how many tokens as far as that is known.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Texts(texts) => (texts.len(), 0),
+            Self::Ids(ids) => (ids.len(), ids.iter().map(Vec::len).sum()),
+        }
+    }
+}
+
 /// Which model is wanted, and how it is to run.
 #[derive(Clone, Debug, Default)]
 pub struct ModelSpec {
@@ -173,17 +203,41 @@ pub struct ModelSpec {
     pub precision: PrecisionArgs,
     /// How many of a vector's numbers are kept, instead of all.
     pub dims: Option<usize>,
+    /// The service that runs the model, if its address is there.
+    pub endpoint: EndpointArgs,
+    /// Where the hub and its cache are, and what services want to know.
+    pub env: Environment,
+}
+
+/// What the environment says about models.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
     /// Where the hub and its cache are.
     pub hub: HubEnv,
+    /// What services want to know.
+    pub endpoint: EndpointEnv,
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    pub fn read() -> Self {
+        Self {
+            hub: HubEnv::read(),
+            endpoint: EndpointEnv::read(),
+        }
+    }
 }
 
 /// Opens a model, downloading it if it is one of the hub that is not in the cache.
 ///
 /// # Errors
 /// [`Error::Device`] if the device cannot be had, [`Error::NotFound`], [`Error::Hub`],
-/// [`Error::File`] or [`Error::Model`] if the model cannot be, [`Error::Dims`] if it has fewer
-/// dimensions.
+/// [`Error::File`] or [`Error::Model`] if the model cannot be, [`Error::Endpoint`] if the service
+/// does not answer, [`Error::Dims`] if the model has fewer dimensions.
 pub fn open(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
+    if let Some(address) = &spec.endpoint.endpoint {
+        return Ok(Box::new(endpoint::open(spec, address)?));
+    }
     let embedder = open_whole(spec)?;
     match spec.dims {
         Some(dims) => dims::cut(embedder, dims),
@@ -199,7 +253,7 @@ fn open_whole(spec: &ModelSpec) -> Result<Box<dyn Embedder>, Error> {
         }
         return Ok(Box::new(StaticModel::builtin(static_limit(spec, name)?)?));
     }
-    let Found { id, folder } = spec.hub.locate(&spec.id, spec.revision.as_deref())?;
+    let Found { id, folder } = spec.env.hub.locate(&spec.id, spec.revision.as_deref())?;
     if let Some(layout) = Layout::find(&folder) {
         let limit = static_limit(spec, &folder)?;
         return Ok(Box::new(StaticModel::open(&id, &layout, limit)?));
@@ -222,16 +276,19 @@ fn static_limit(spec: &ModelSpec, name: &Path) -> Result<Option<usize>, Error> {
     Ok(limit)
 }
 
-/// Opens the model that made a store's vectors, on the CPU.
+/// Opens the model that made a store's vectors, on the CPU, or by the service that did.
 ///
 /// # Errors
 /// Those of [`open`], and [`Error::Changed`] if its weights are others now.
-pub fn open_for(model: &Model, hub: HubEnv) -> Result<Box<dyn Embedder>, Error> {
+pub fn open_for(model: &Model, env: Environment) -> Result<Box<dyn Embedder>, Error> {
+    if let Some(stored) = &model.endpoint {
+        return Ok(Box::new(endpoint::open_for(model, stored, &env.endpoint)?));
+    }
     let embedder = open(&ModelSpec {
         id: model.id.clone(),
         recipe: RecipeArgs::of(model),
         dims: Some(model.dim),
-        hub,
+        env,
         ..ModelSpec::default()
     })?;
     let found = embedder.model();
@@ -254,7 +311,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         return models::run(&args, &HubEnv::read());
     }
     let device = if args.cuda {
-        DeviceName::Cuda(0)
+        DeviceName::Cuda(vec![0])
     } else {
         args.device
     };
@@ -265,12 +322,15 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         recipe: args.recipe,
         precision: args.precision,
         dims: args.dims.map(|dims| dims as usize),
-        hub: HubEnv::read(),
+        endpoint: args.endpoint,
+        env: Environment::read(),
         ..ModelSpec::default()
     };
-    let output = Output {
+    let work = Work {
         format: args.to,
         vector_type: args.vector_type,
+        threads: args.threads.map(usize::from),
+        cache: args.cache,
     };
-    stage::run(&spec, output, args.threads.map(usize::from))
+    stage::run(&spec, &work)
 }

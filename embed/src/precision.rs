@@ -1,5 +1,7 @@
 //! The numbers in which an encoder computes, as a user asks for them.
 
+use candle_core::DType;
+
 use crate::Error;
 use crate::cpu::{Machine, Precision};
 
@@ -8,9 +10,9 @@ use crate::cpu::{Machine, Precision};
 #[command(next_help_heading = "How an encoder computes")]
 pub struct PrecisionArgs {
     /// The numbers of its products: --dtype bf16 is nearly twice as fast as f32 where the
-    /// processor has instructions for it
+    /// processor has instructions for it, f16 on CUDA cards several times
     ///
-    /// auto takes what the model's config.json says, and f32 where the processor has no such
+    /// auto takes what the model's config.json says, and f32 where the device has no such
     /// numbers.
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Dtype,
@@ -28,6 +30,8 @@ pub enum Dtype {
     Auto,
     /// 32 bits.
     F32,
+    /// 16 bits; on CUDA cards only.
+    F16,
     /// 16 bits with the range of f32.
     Bf16,
 }
@@ -53,6 +57,13 @@ impl PrecisionArgs {
             (Quantize::Q8_0, _) => Precision::Q8,
             (Quantize::None, Dtype::Bf16) => Precision::Bf16,
             (Quantize::None, Dtype::F32) => Precision::F32,
+            (Quantize::None, Dtype::F16) => {
+                return Err(Error::Device {
+                    device: "cpu".to_owned(),
+                    cause: "f16 is for CUDA cards, a processor computes in f32 or bf16".to_owned(),
+                    hint: "--dtype f32 runs everywhere",
+                });
+            }
             (Quantize::None, Dtype::Auto) => {
                 let is_bf16 = own == Some("bfloat16") && machine.has(Precision::Bf16);
                 return Ok(if is_bf16 {
@@ -71,5 +82,24 @@ impl PrecisionArgs {
                 hint: "--dtype f32 runs everywhere",
             })
         }
+    }
+
+    /// Returns the numbers for a model whose config says `own`, run by candle's tensors.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if they were to be quantised.
+    pub(crate) fn choose_tensors(self, own: Option<&str>, device: &str) -> Result<DType, Error> {
+        if self.quantize != Quantize::None {
+            return Err(Error::Device {
+                device: device.to_owned(),
+                cause: "products of eight-bit numbers are for processors".to_owned(),
+                hint: "--dtype f16 is fast on cards, --device cpu has --quantize",
+            });
+        }
+        Ok(match (self.dtype, own) {
+            (Dtype::F16, _) | (Dtype::Auto, Some("float16")) => DType::F16,
+            (Dtype::Bf16, _) | (Dtype::Auto, Some("bfloat16")) => DType::BF16,
+            (Dtype::F32 | Dtype::Auto, _) => DType::F32,
+        })
     }
 }

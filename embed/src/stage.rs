@@ -4,57 +4,74 @@
 //! them a window waits at most, so that memory stays bounded and the pipes behind and before the
 //! process still are what holds a faster stage back.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use cs_common::document::document;
+use cs_common::document::{content_hash, document};
+use cs_common::progress::Progress;
 use cs_common::rows::{Op, Rows, VECTOR};
 use cs_common::stream::{Format, StreamReader, StreamWriter, refuse_terminal};
 use cs_common::tool::{self, Outcome};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
+use crate::cache::{Cache, CacheArgs, Key};
 use crate::{Embedder, Error, ModelSpec, Prepared, VectorType};
 
-/// The form of the output.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Output {
+/// What is done with the stream, beside the model.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
     pub(crate) format: Format,
     pub(crate) vector_type: VectorType,
+    pub(crate) threads: Option<usize>,
+    pub(crate) cache: CacheArgs,
+}
+
+/// What makes a text's vector, or has it already.
+struct Source {
+    embedder: Box<dyn Embedder>,
+    cache: Option<Cache>,
 }
 
 /// Embeds the stream on standard input onto standard output.
-pub(crate) fn run(
-    spec: &ModelSpec,
-    form: Output,
-    threads: Option<usize>,
-) -> Result<Outcome, Error> {
-    refuse_terminal(form.format)?;
-    if let Some(threads) = threads {
+pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
+    refuse_terminal(work.format)?;
+    if let Some(threads) = work.threads {
         // The pool is made once, and by nobody before this place.
         let _ = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build_global();
     }
     // Before the input, whose first bytes may be long in coming: what cannot be had is told at once.
-    let embedder: Arc<dyn Embedder> = Arc::from(crate::open(spec)?);
+    let embedder = crate::open(spec)?;
+    let cache = Cache::open(&work.cache, embedder.as_ref())?;
+    let source = Arc::new(Source { embedder, cache });
     let input = StreamReader::stdin()?;
-    let schema = output_schema(&input, embedder.as_ref(), form.vector_type);
-    let output = StreamWriter::stdout(form.format, &schema)?;
+    let schema = output_schema(&input, source.embedder.as_ref(), work.vector_type);
+    let output = StreamWriter::stdout(work.format, &schema)?;
+    let totals = input.metadata().totals;
+    let progress = (!std::io::stdout().is_terminal()).then(|| Progress::start(totals));
 
     let (windows, ready) = sync_channel(WAITING);
-    let reader = Arc::clone(&embedder);
+    let reader = Arc::clone(&source);
     // Nobody waits for this thread: it may be in a read that ends with the stage before.
-    thread::spawn(move || read(input, reader.as_ref(), &windows));
+    thread::spawn(move || read(input, &reader, &windows));
     let (batches, made) = sync_channel(WAITING);
-    let writer = thread::spawn(move || write(output, &made));
+    let writer = thread::spawn(move || write(output, progress, &made));
 
-    let run = || -> Result<(), Error> {
+    let started = Instant::now();
+    let mut made_by_model = (0, 0);
+    let mut run = || -> Result<(), Error> {
         for window in ready {
-            let batch = window?.embed(&schema, embedder.as_ref())?;
+            let window = window?;
+            let (texts, tokens) = window.texts.size();
+            made_by_model = (made_by_model.0 + texts, made_by_model.1 + tokens);
+            let batch = window.embed(&schema, &source)?;
             if batches.send(Some(batch)).is_err() {
                 // The writer has failed, and says why.
                 return Ok(());
@@ -68,6 +85,13 @@ pub(crate) fn run(
     let wrote = writer
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (texts, tokens) = made_by_model;
+    let seconds = started.elapsed().as_secs_f64();
+    log::debug!("embedded {texts} texts of {tokens} tokens in {seconds:.2} s");
+    // After a failure as well: what was made by then is not made again.
+    if let Some(cache) = &source.cache {
+        cache.finish();
+    }
     ran.and(wrote).map(|()| Outcome::Done)
 }
 
@@ -76,11 +100,7 @@ const WAITING: usize = 1;
 
 /// Cuts the input into windows and makes their texts ready, until its end, an error, or until
 /// nobody takes them.
-fn read(
-    mut input: StreamReader,
-    embedder: &dyn Embedder,
-    windows: &SyncSender<Result<Window, Error>>,
-) {
+fn read(mut input: StreamReader, source: &Source, windows: &SyncSender<Result<Window, Error>>) {
     loop {
         let batch = match input.next_batch() {
             Ok(Some(batch)) => batch,
@@ -92,8 +112,8 @@ fn read(
         };
         let mut start = 0;
         while start < batch.num_rows() {
-            let length = embedder.window().min(batch.num_rows() - start);
-            let window = Window::new(batch.slice(start, length), embedder);
+            let length = source.embedder.window().min(batch.num_rows() - start);
+            let window = Window::new(batch.slice(start, length), source);
             let is_last = window.is_err();
             if windows.send(window).is_err() || is_last {
                 return;
@@ -104,14 +124,45 @@ fn read(
 }
 
 /// Writes what was made, and the seal if `None` says that this was all.
-fn write(mut output: StreamWriter, made: &Receiver<Option<RecordBatch>>) -> Result<(), Error> {
+fn write(
+    mut output: StreamWriter,
+    progress: Option<Progress>,
+    made: &Receiver<Option<RecordBatch>>,
+) -> Result<(), Error> {
+    let mut count = Count::default();
     for batch in made {
-        match batch {
-            Some(batch) => output.write(&batch)?,
-            None => return Ok(output.finish()?),
+        let Some(batch) = batch else {
+            return Ok(output.finish()?);
+        };
+        output.write(&batch)?;
+        if let Some(progress) = &progress {
+            count.add(&Rows::new(&batch)?);
+            progress.update(count.files, count.chunks);
         }
     }
     Ok(())
+}
+
+/// How much of a stream is done.
+#[derive(Default)]
+struct Count {
+    files: u64,
+    chunks: u64,
+    /// Repository and path of the last row.
+    last: (String, String),
+}
+
+impl Count {
+    fn add(&mut self, rows: &Rows<'_>) {
+        for row in (0..rows.len()).filter(|row| rows.op(*row) != Op::Report) {
+            self.chunks += u64::from(rows.op(row) == Op::Put);
+            let file = (rows.repo(row), rows.path(row));
+            if file != (self.last.0.as_str(), self.last.1.as_str()) {
+                self.last = (file.0.to_owned(), file.1.to_owned());
+                self.files += 1;
+            }
+        }
+    }
 }
 
 fn output_schema(
@@ -151,6 +202,11 @@ struct Window {
     batch: RecordBatch,
     /// Which of them are embedded.
     puts: Vec<usize>,
+    /// The vectors of those that the cache had.
+    vectors: Vec<Option<Vec<f32>>>,
+    /// What the others are called in the cache, if there is one.
+    keys: Vec<Key>,
+    /// The texts of the others.
     texts: Prepared,
 }
 
@@ -160,48 +216,88 @@ impl Window {
     /// # Errors
     /// [`Error::Stream`] for rows of another shape, [`Error::Chunk`] for one without content,
     /// [`Error::Tokenizer`].
-    fn new(batch: RecordBatch, embedder: &dyn Embedder) -> Result<Self, Error> {
+    fn new(batch: RecordBatch, source: &Source) -> Result<Self, Error> {
         let rows = Rows::new(&batch)?;
         let puts: Vec<usize> = (0..rows.len())
             .filter(|row| rows.op(*row) == Op::Put)
             .collect();
-        let prefix = &embedder.model().document_prefix;
-        let mut texts = Vec::with_capacity(puts.len());
+        let prefix = &source.embedder.model().document_prefix;
+        let mut vectors = Vec::with_capacity(puts.len());
+        let mut keys = Vec::new();
+        let mut texts = Vec::new();
         for row in &puts {
             let content = rows.content(*row).ok_or_else(|| Error::Chunk {
                 chunk: rows.locate(*row),
                 cause: "has no content to embed".to_owned(),
+                hint: None,
             })?;
-            let text = document(rows.path(*row), rows.symbol(*row), content);
-            texts.push(format!("{prefix}{text}"));
+            let (path, symbol) = (rows.path(*row), rows.symbol(*row));
+            if let Some(cache) = &source.cache {
+                // Not the row's own hash: a stage of somebody else's may have changed the text.
+                let key = Key::of(&content_hash(path, symbol, content));
+                let known = cache.get(key);
+                let is_known = known.is_some();
+                vectors.push(known);
+                if is_known {
+                    continue;
+                }
+                keys.push(key);
+            } else {
+                vectors.push(None);
+            }
+            texts.push(format!("{prefix}{}", document(path, symbol, content)));
         }
         Ok(Self {
             puts,
-            texts: embedder.prepare(texts)?,
+            vectors,
+            keys,
+            texts: source.embedder.prepare(texts)?,
             batch,
         })
     }
 
     /// Returns the rows with their vectors, null where there is nothing to embed.
-    fn embed(self, schema: &SchemaRef, embedder: &dyn Embedder) -> Result<RecordBatch, Error> {
-        let Self { batch, puts, texts } = self;
-        let made = embedder.run(texts)?;
-        let rows = Rows::new(&batch)?;
+    fn embed(self, schema: &SchemaRef, source: &Source) -> Result<RecordBatch, Error> {
+        let rows = Rows::new(&self.batch)?;
+        let missing: Vec<usize> = (0..self.puts.len())
+            .filter(|at| self.vectors[*at].is_none())
+            .collect();
+        let made = match missing.is_empty() {
+            true => Vec::new(),
+            false => source
+                .embedder
+                .run(self.texts)
+                .map_err(|error| error.of_chunk(|at| rows.locate(self.puts[missing[at]])))?,
+        };
+        let mut vectors = self.vectors;
+        for (at, vector) in missing.iter().zip(made) {
+            vectors[*at] = Some(vector);
+        }
+        // One that is missing still has no numbers, which is refused like any other wrong number.
+        let vectors: Vec<Vec<f32>> = vectors.into_iter().map(Option::unwrap_or_default).collect();
         let mut columns: Vec<ArrayRef> = schema
             .fields()
             .iter()
             .filter(|field| field.name() != VECTOR)
-            .filter_map(|field| batch.column_by_name(field.name()).cloned())
+            .filter_map(|field| self.batch.column_by_name(field.name()).cloned())
             .collect();
-        let dim = embedder.model().dim;
-        columns.push(Arc::new(vectors(&rows, schema, dim, (&puts, &made))?));
+        let dim = source.embedder.model().dim;
+        let made = (self.puts.as_slice(), vectors.as_slice());
+        columns.push(Arc::new(column(&rows, schema, dim, made)?));
+        if let Some(cache) = &source.cache {
+            let made = self
+                .keys
+                .iter()
+                .zip(missing.iter().map(|at| vectors[*at].as_slice()));
+            cache.put(made);
+        }
         RecordBatch::try_new(Arc::clone(schema), columns)
             .map_err(|error| cs_common::Error::Arrow(error).into())
     }
 }
 
 /// Returns the column of the vectors that were `made` for some rows, null for the others.
-fn vectors(
+fn column(
     rows: &Rows<'_>,
     schema: &SchemaRef,
     dim: usize,
@@ -226,6 +322,7 @@ fn vectors(
         check(vector, dim, vector_type).map_err(|cause| Error::Chunk {
             chunk: rows.locate(*row),
             cause,
+            hint: None,
         })?;
         values[row * dim..(row + 1) * dim].copy_from_slice(vector);
         valid[*row] = true;

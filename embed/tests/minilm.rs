@@ -3,7 +3,7 @@
 //! `scripts/test` fetches the weights and names their folder in `CS_MINILM`;
 //! `scripts/make-minilm-reference` made the expected vectors.
 
-use cs_embed::{Embedder, HubEnv, ModelSpec, RecipeArgs, open};
+use cs_embed::{Embedder, Environment, ModelSpec, RecipeArgs, open};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ fn minilm(max_tokens: Option<usize>) -> Option<Box<dyn Embedder>> {
             max_tokens,
             ..RecipeArgs::default()
         },
-        hub: HubEnv::default(),
+        env: Environment::default(),
         ..ModelSpec::default()
     };
     Some(open(&spec).unwrap())

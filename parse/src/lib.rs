@@ -356,20 +356,10 @@ fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Reads a size in bytes, with an optional suffix of K, M or G for powers of 1024.
+/// Reads the size of a file, whose chunks' offsets have to fit.
 fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..).unwrap_or_default() {
-        "" => 0,
-        "k" | "K" => 10,
-        "m" | "M" => 20,
-        "g" | "G" => 30,
-        other => return Err(format!("`{other}` is none of K, M and G")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "not a number".to_owned())?;
-    match number.checked_mul(1 << shift) {
-        Some(size) if size > 0 && size <= u64::from(u32::MAX) => Ok(size),
-        Some(0) => Err("must be at least 1".to_owned()),
+    match tool::size(text)? {
+        size if size <= u64::from(u32::MAX) => Ok(size),
         _ => Err("must be less than 4G".to_owned()),
     }
 }

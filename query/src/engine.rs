@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cs_common::metadata::{Model, Repo};
-use cs_embed::{Embedder, HubEnv};
+use cs_embed::{Embedder, Environment};
 use cs_store::{Found, Location, Search, Store};
 
 use crate::Error;
@@ -298,7 +298,8 @@ impl StoreModel {
         if let Some(embedder) = self.embedder.get() {
             return Ok(embedder.as_ref());
         }
-        let embedder = cs_embed::open_for(&self.model, HubEnv::read()).map_err(Error::Model)?;
+        let embedder =
+            cs_embed::open_for(&self.model, Environment::read()).map_err(Error::Model)?;
         Ok(self.embedder.get_or_init(|| embedder).as_ref())
     }
 

@@ -235,6 +235,7 @@ mod tests {
             max_tokens: None,
             query_prefix: String::new(),
             document_prefix: String::new(),
+            endpoint: None,
         }
     }
 

@@ -12,7 +12,7 @@ use cs_common::metadata::{Model, Repo, StreamMetadata};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
-use crate::model::quoted;
+use crate::model::{flags, quoted};
 use crate::{Error, lock};
 
 /// The folder of the marks in a store's.
@@ -101,11 +101,12 @@ impl Incomplete {
             true => "REPO".to_owned(),
             false => roots.join(" "),
         };
-        let embed = match model.id.as_str() {
-            "builtin" => "cs-embed".to_owned(),
-            id => format!("cs-embed --model {}", quoted(id)),
-        };
-        format!("cs-parse {roots} --since {db} | {embed} | cs-store {db}")
+        let flags = flags(model);
+        let embed: String = flags
+            .iter()
+            .map(|flag| format!(" {}", quoted(flag)))
+            .collect();
+        format!("cs-parse {roots} --since {db} | cs-embed{embed} | cs-store {db}")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cs_common::metadata::{Model, Stage};
+use cs_common::metadata::{Endpoint, Model, Stage};
 
 /// Kinds of arithmetic under which a model's vectors are the same up to 1e-3 a number.
 ///
@@ -27,6 +27,7 @@ pub(crate) fn differences(a: &Model, b: &Model) -> Vec<&'static str> {
         (a.normalized == b.normalized, "normalization"),
         (a.query_prefix == b.query_prefix, "query prefix"),
         (a.document_prefix == b.document_prefix, "document prefix"),
+        (a.endpoint == b.endpoint, "endpoint"),
     ]
     .into_iter()
     .filter_map(|(same, name)| (!same).then_some(name))
@@ -43,6 +44,9 @@ pub(crate) fn model_name(model: &Model) -> String {
         dtype,
         ..
     } = model;
+    if let Some(Endpoint { url, .. }) = &model.endpoint {
+        return format!("{id} of {url} ({dim} dimensions)");
+    }
     format!("{id} ({dim} dimensions, {pooling} pooling, {dtype}, sha256 {hash})")
 }
 
@@ -52,7 +56,7 @@ pub(crate) fn reembed(db: &Path, model: &Model, chain: &[Stage]) -> String {
     let embed = chain.iter().rev().find(|stage| stage.tool == "cs-embed");
     let args = match embed {
         Some(stage) => stage.args.clone(),
-        None => vec!["--model".to_owned(), model.id.clone()],
+        None => flags(model),
     };
     let embed: String = args.iter().map(|arg| format!(" {}", quoted(arg))).collect();
     let old = db.display().to_string();
@@ -62,6 +66,19 @@ pub(crate) fn reembed(db: &Path, model: &Model, chain: &[Stage]) -> String {
         quoted(&old),
         quoted(&new)
     )
+}
+
+/// Returns what names a model to cs-embed: nothing for the built-in one.
+pub(crate) fn flags(model: &Model) -> Vec<String> {
+    let flag = |name: &str, value: &str| [name.to_owned(), value.to_owned()];
+    let mut flags = Vec::new();
+    if let Some(endpoint) = &model.endpoint {
+        flags.extend(flag("--endpoint", &endpoint.url));
+    }
+    if model.endpoint.is_some() || model.id != "builtin" {
+        flags.extend(flag("--model", &model.id));
+    }
+    flags
 }
 
 /// Returns a word as a shell takes it.
@@ -88,6 +105,7 @@ mod tests {
             max_tokens: Some(512),
             query_prefix: String::new(),
             document_prefix: String::new(),
+            endpoint: None,
         }
     }
 
@@ -109,6 +127,13 @@ mod tests {
                 model.document_prefix = "passage: ".to_owned();
             }),
             ["dimensions", "document prefix"]
+        );
+        assert_eq!(
+            change(|model| {
+                let url = "https://host/v1/embeddings".to_owned();
+                model.endpoint = Some(Endpoint { url, dim: 4 });
+            }),
+            ["endpoint"]
         );
         let nameless = |id: &str| Model {
             id: id.to_owned(),
@@ -136,6 +161,19 @@ mod tests {
         assert!(
             command.contains("| cs-embed --model a/b | cs-store db-new"),
             "{command}"
+        );
+        let url = "https://host/v1/embeddings".to_owned();
+        let served = Model {
+            endpoint: Some(Endpoint { url, dim: 4 }),
+            ..model()
+        };
+        assert_eq!(
+            flags(&served).join(" "),
+            "--endpoint https://host/v1/embeddings --model a/b"
+        );
+        assert_eq!(
+            model_name(&served),
+            "a/b of https://host/v1/embeddings (4 dimensions)"
         );
     }
 }

@@ -149,7 +149,7 @@ fn a_full_disk_fails_in_one_line_and_keeps_what_was_committed() {
 #[test]
 fn a_card_that_cannot_be_had_is_an_error_with_a_hint() {
     let home = home();
-    for flag in ["--cuda", "--device cuda:1"] {
+    for flag in ["--cuda", "--device cuda:1", "--device cuda:0,1"] {
         home.sh(&format!("cs-embed {flag} < chunks.arrows > none.arrows"))
             .status(2)
             .says("cs-embed: device cuda:")
@@ -158,7 +158,10 @@ fn a_card_that_cannot_be_had_is_an_error_with_a_hint() {
     }
     home.sh("cs-embed --device tpu < chunks.arrows")
         .status(2)
-        .says("expected cpu, cuda or cuda:N");
+        .says("expected cpu, cuda, cuda:N or cuda:N,M");
+    home.sh("cs-embed --device cuda:0,0 < chunks.arrows")
+        .status(2)
+        .says("the card 0 is named twice");
 }
 
 #[test]

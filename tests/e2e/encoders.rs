@@ -77,6 +77,9 @@ fn each_kind_of_numbers_gives_nearly_the_same_vectors() {
         ))
         .status(0);
     }
+    home.sh("cs-embed --model tiny --dtype f16 < chunks.arrows")
+        .status(2)
+        .says("f16 is for CUDA cards");
     home.sh("cs-embed --model tiny --dtype bf16 --quantize q8_0 < chunks.arrows")
         .status(2)
         .says("cannot be used with");

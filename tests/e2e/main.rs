@@ -1,12 +1,14 @@
 //! The pipeline as a user has it: four binaries, pipes and files.
 
 mod bad_input;
+mod cache;
 mod changes;
 mod concurrent;
 mod crash;
 mod disk;
 mod documents;
 mod encoders;
+mod endpoint;
 mod hub;
 mod interop;
 mod manifest;

@@ -11,7 +11,8 @@ mod pooling;
 pub(crate) mod spec;
 mod tensors;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use cs_common::metadata::Model;
 use tokenizers::Tokenizer;
@@ -25,10 +26,10 @@ pub(crate) use config::Config;
 pub(crate) use pooling::{Head, Projection};
 pub(crate) use tensors::{Digest, Tensors};
 
-use crate::cpu::{CpuEngine, Machine, Precision};
+use crate::cpu::{CpuEngine, Machine};
 use crate::folder::{Recipe, RecipeArgs};
 use crate::tokens::Encoder;
-use crate::{DeviceName, Embedder, Error, ModelSpec, PrecisionArgs, Prepared};
+use crate::{DeviceName, Embedder, Error, ModelSpec, Prepared};
 use candle::CandleEngine;
 
 /// What computes an encoder.
@@ -41,6 +42,9 @@ pub enum EngineName {
     Candle,
 }
 
+/// Texts that a card is given at once: a stream's batches have hardly more.
+const CARD_WINDOW: usize = 2048;
+
 /// The token ids of texts, the longest first; no text is empty.
 pub(crate) type Batch<'a> = [&'a [u32]];
 
@@ -49,7 +53,8 @@ pub(crate) trait Engine: Send + Sync {
     /// Returns the pooled state of each text.
     ///
     /// # Errors
-    /// [`Error::Inference`] if the arithmetic fails.
+    /// [`Error::Inference`] if the arithmetic fails, [`Error::Device`] if a card does,
+    /// [`Error::Text`] for one for which there is no room.
     fn run(&self, batch: &Batch<'_>, pooling: Pooling) -> Result<Vec<Vec<f32>>, Error>;
 }
 
@@ -60,6 +65,9 @@ pub(crate) struct EncoderModel {
     pooling: Pooling,
     head: Head,
     model: Model,
+    /// Texts that are given at once.
+    window: usize,
+    folder: PathBuf,
 }
 
 impl EncoderModel {
@@ -68,9 +76,8 @@ impl EncoderModel {
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Model`] for a file that is missing or asks for what is not
-    /// done here, [`Error::Inference`] if the device cannot hold the model.
+    /// done here, [`Error::Device`] if the device cannot be had or cannot hold the model.
     pub(crate) fn open(id: &str, folder: &Path, spec: &ModelSpec) -> Result<Self, Error> {
-        let device = spec.device.open()?;
         let recipe = Recipe::read(folder, &spec.recipe)?;
         let checkpoint = Checkpoint::open(&recipe.encoder)?;
         let mut digest = checkpoint.digest();
@@ -94,39 +101,39 @@ impl EncoderModel {
         let machine = Machine::detect();
         let config = Config::read(&recipe.encoder.join("config.json"))?;
         let own = config.text("dtype").or(config.text("torch_dtype"));
-        let is_native = (spec.engine, spec.device) == (EngineName::Native, DeviceName::Cpu);
-        let precision = if is_native {
-            spec.precision.choose(own, &machine)?
+        let is_native = spec.engine == EngineName::Native && spec.device == DeviceName::Cpu;
+        let (engine, dtype): (Box<dyn Engine>, _) = if is_native {
+            let precision = spec.precision.choose(own, &machine)?;
+            let engine = CpuEngine::load(&checkpoint, precision, machine)?;
+            (Box::new(engine), precision.name())
         } else {
-            Precision::F32
-        };
-        let engine: Box<dyn Engine> = if is_native {
-            Box::new(CpuEngine::load(&checkpoint, precision, machine)?)
-        } else if spec.precision == PrecisionArgs::default() {
-            Box::new(CandleEngine::load(&checkpoint, device)?)
-        } else {
-            return Err(Error::Device {
-                device: spec.device.to_string(),
-                cause: "computes in f32 only".to_owned(),
-                hint: "leave --dtype and --quantize out, or take --device cpu",
-            });
+            let device = spec.device.to_string();
+            let dtype = spec.precision.choose_tensors(own, &device)?;
+            let engine = CandleEngine::load(&checkpoint, &spec.device, dtype)?;
+            (Box::new(engine), dtype.as_str())
         };
         Ok(Self {
             tokens: Encoder::new(tokenizer, Some(max_tokens))?,
             engine,
             pooling: recipe.pooling,
+            window: match spec.device {
+                DeviceName::Cpu => 256,
+                DeviceName::Cuda(_) => CARD_WINDOW,
+            },
             model: Model {
                 id: id.to_owned(),
                 sha256: digest.finish()?,
                 dim: recipe.head.dim(hidden),
-                dtype: precision.name().to_owned(),
+                dtype: dtype.to_owned(),
                 pooling: recipe.pooling.name().to_owned(),
                 normalized: recipe.head.normalize,
                 max_tokens: Some(max_tokens),
                 query_prefix: recipe.query_prefix,
                 document_prefix: recipe.document_prefix,
+                endpoint: None,
             },
             head: recipe.head,
+            folder: folder.to_owned(),
         })
     }
 }
@@ -137,7 +144,11 @@ impl Embedder for EncoderModel {
     }
 
     fn window(&self) -> usize {
-        256
+        self.window
+    }
+
+    fn cache_key(&self) -> Result<Option<String>, Error> {
+        settings_hash(&self.folder).map(Some)
     }
 
     fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
@@ -156,7 +167,9 @@ impl Embedder for EncoderModel {
             .collect();
         order.sort_by_key(|text| std::cmp::Reverse(ids[*text].len()));
         let batch: Vec<&[u32]> = order.iter().map(|text| ids[*text].as_slice()).collect();
-        for (text, pooled) in order.iter().zip(self.engine.run(&batch, self.pooling)?) {
+        let made = self.engine.run(&batch, self.pooling);
+        let made = made.map_err(|error| error.moved(|at| order[at]))?;
+        for (text, pooled) in order.iter().zip(made) {
             vectors[*text] = self.head.finish(pooled);
         }
         Ok(vectors)
@@ -172,6 +185,39 @@ pub(crate) fn check(folder: &Path) -> Result<(), Error> {
     Checkpoint::open(&recipe.encoder).map(drop)
 }
 
+/// Returns a hash over everything in a model's folder that decides about vectors and is no weight:
+/// tokenizer, configuration, pooling.
+fn settings_hash(folder: &Path) -> Result<String, Error> {
+    let mut files = json_files(folder)?;
+    for entry in entries(folder)? {
+        if entry.is_dir() {
+            files.extend(json_files(&entry)?);
+        }
+    }
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let bytes = fs::read(&path).map_err(Error::file(&path))?;
+        let name = path.strip_prefix(folder).unwrap_or(&path);
+        hasher.update(name.as_os_str().as_encoded_bytes());
+        hasher.update(blake3::hash(&bytes).as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn json_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let mut files = entries(folder)?;
+    files.retain(|path| is_json(path) && path.is_file());
+    Ok(files)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).map_err(Error::file(folder))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<Result<_, _>>().map_err(Error::file(folder))
+}
+
 /// Reads the tokenizer, which lies with the weights or in the model's folder.
 fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tokenizer, Error> {
     let beside = encoder.join("tokenizer.json");
@@ -180,7 +226,7 @@ fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tok
     } else {
         folder.join("tokenizer.json")
     };
-    let bytes = std::fs::read(&path).map_err(Error::file(&path))?;
+    let bytes = fs::read(&path).map_err(Error::file(&path))?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| Error::model(&path, error))?;
     if lower_case {
         let mut steps = vec![NormalizerWrapper::from(Lowercase)];
@@ -229,11 +275,11 @@ mod tests {
     fn token_ids_are_those_of_transformers() {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/encoders");
         let mut seen = 0;
-        for entry in std::fs::read_dir(data).unwrap() {
+        for entry in fs::read_dir(data).unwrap() {
             let folder = entry.unwrap().path();
             let spec = ModelSpec::default();
             let model = EncoderModel::open("id", &folder, &spec).unwrap();
-            let json = std::fs::read(folder.join("reference.json")).unwrap();
+            let json = fs::read(folder.join("reference.json")).unwrap();
             let reference: Reference = serde_json::from_slice(&json).unwrap();
             for row in reference.rows.iter().filter(|row| row.prompt.is_none()) {
                 let (Some(text), Some(expected)) = (&row.text, &row.ids) else {

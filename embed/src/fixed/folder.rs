@@ -219,6 +219,7 @@ impl Parts<'_> {
                 max_tokens: self.max_tokens,
                 query_prefix: String::new(),
                 document_prefix: String::new(),
+                endpoint: None,
             },
             weights: weights.map(|(numbers, _)| numbers),
             mapping,

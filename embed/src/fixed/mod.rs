@@ -151,6 +151,11 @@ impl Embedder for StaticModel {
         1024
     }
 
+    fn cache_key(&self) -> Result<Option<String>, Error> {
+        // A look-up of some rows is all that this model does.
+        Ok(None)
+    }
+
     fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
         Ok(Prepared::Texts(texts))
     }

@@ -3,17 +3,20 @@
 //! Blocking, because a stage has nothing else to do meanwhile. Proxies are taken from
 //! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
+mod patience;
 mod tls;
 
 use std::fmt;
 use std::io::{self, Read as _};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ureq::http::{HeaderMap, Method, Request, Response, Uri};
+use serde_json::Value;
+use ureq::http::{HeaderMap, Method, Request, Response, Uri, request};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, Body};
 
+pub(crate) use patience::Patience;
 use tls::TlsConnector;
 
 const CONNECT: Duration = Duration::from_secs(20);
@@ -25,6 +28,15 @@ const REDIRECTS: usize = 10;
 
 /// The largest answer that is held in memory.
 const MAX_TEXT: u64 = 32 << 20;
+
+/// Bytes of an answer that says what failed which are looked at.
+const MAX_COMPLAINT: u64 = 64 << 10;
+
+/// Characters of a server's own words that are told.
+const TOLD: usize = 300;
+
+/// Connections that are kept for the next request.
+const IDLE: usize = 64;
 
 /// A secret that says who asks. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,7 +72,7 @@ pub(crate) enum Failure {
     Status {
         url: String,
         status: u16,
-        /// The hub's own words and its word for the case, if it has some.
+        /// The server's own words and its word for the case, if it has some.
         message: Option<String>,
         code: Option<String>,
         retry_after: Option<Duration>,
@@ -69,6 +81,10 @@ pub(crate) enum Failure {
     /// The answer is not what was asked for.
     #[error("{url}: {cause}")]
     Answer { url: String, cause: String },
+
+    /// The answer is broken, as one that a proxy has cut.
+    #[error("{url}: {cause}")]
+    Broken { url: String, cause: String },
 }
 
 fn told(message: &Option<String>) -> String {
@@ -98,8 +114,31 @@ impl Failure {
                 ),
                 _ => false,
             },
+            Self::Broken { .. } => true,
             Self::Answer { .. } => false,
         }
+    }
+
+    /// Tells whether nobody answers at all, as while a server starts again.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Transport { source, .. } => match source.as_ref() {
+                ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+                ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Tells whether the server does not take what it was sent, because of what it is or how much.
+    pub(crate) fn is_of_content(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if matches!(status, 400 | 413 | 422))
+    }
+
+    /// Tells whether the server says when it wants to hear again.
+    pub(crate) fn asks_for_a_pause(&self) -> bool {
+        self.retry_after().is_some()
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -107,36 +146,6 @@ impl Failure {
             Self::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
-    }
-}
-
-/// How often a request that failed is made again: the pauses double from half a second.
-#[derive(Debug, Default)]
-pub(crate) struct Patience {
-    failed: u32,
-}
-
-impl Patience {
-    const TRIES: u32 = 6;
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(60);
-
-    /// Waits for as long as the server asks, or as is due; `false` where another try is in vain.
-    pub(crate) fn wait(&mut self, failure: &Failure) -> bool {
-        if !failure.passes() || self.failed + 1 >= Self::TRIES {
-            return false;
-        }
-        let due = Self::FIRST * 2_u32.pow(self.failed);
-        self.failed += 1;
-        let pause = failure.retry_after().unwrap_or(due).min(Self::LONGEST);
-        log::info!("{failure}; trying again in {:.1} s", pause.as_secs_f32());
-        std::thread::sleep(pause);
-        true
-    }
-
-    /// Forgets the failures: something came through.
-    pub(crate) fn restore(&mut self) {
-        self.failed = 0;
     }
 }
 
@@ -158,6 +167,8 @@ impl Client {
             .http_status_as_error(false)
             // Followed here, so that each step is asked whether the token may go along.
             .max_redirects(0)
+            .max_idle_connections(IDLE)
+            .max_idle_connections_per_host(IDLE)
             .max_redirects_will_error(false)
             .build();
         let connector = DefaultConnector::new().chain(TlsConnector::default());
@@ -216,16 +227,7 @@ impl Client {
     ) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..REDIRECTS {
-            // Without it a server may compress, and tell the length of that.
-            let mut request = Request::builder()
-                .method(method.clone())
-                .uri(&url)
-                .header("accept-encoding", "identity");
-            if let Some((Token(token), origin)) = &self.token
-                && Origin::of(&url).as_ref() == Some(origin)
-            {
-                request = request.header("authorization", format!("Bearer {token}"));
-            }
+            let mut request = self.request(method, &url);
             if from > 0 {
                 request = request.header("range", format!("bytes={from}-"));
             }
@@ -254,6 +256,118 @@ impl Client {
         let cause = format!("more than {REDIRECTS} redirects");
         Err(Failure::Answer { url, cause })
     }
+
+    /// Sends JSON once and returns what comes back.
+    ///
+    /// A redirect is followed within the same origin only: what is sent is for this server.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(crate) fn post(&self, url: &str, json: &[u8], limits: Limits) -> Result<Vec<u8>, Failure> {
+        let mut url = url.to_owned();
+        for _ in 0..REDIRECTS {
+            let request = self
+                .request(&Method::POST, &url)
+                .header("content-type", "application/json")
+                .body(json)
+                .map_err(|error| transport(&url, error.into()))?;
+            let timeout = Some(limits.timeout);
+            let request = self
+                .agent
+                .configure_request(request)
+                .timeout_global(timeout)
+                .timeout_recv_response(timeout)
+                .timeout_per_read(timeout)
+                .build();
+            let mut response = self
+                .agent
+                .run(request)
+                .map_err(|error| transport(&url, error))?;
+            let code = response.status();
+            if code.is_success() {
+                return read(&url, &mut response, limits.bytes);
+            }
+            if !code.is_redirection() {
+                return Err(self.complaint(url, response));
+            }
+            let target = text(response.headers(), "location").map(|to| absolute(&url, to));
+            let target = target.unwrap_or_default();
+            if !matches!(code.as_u16(), 307 | 308) || Origin::of(&target) != Origin::of(&url) {
+                let cause = format!("redirects to {}: name that address", plain(&target));
+                return Err(Failure::Answer { url, cause });
+            }
+            url = target;
+        }
+        let cause = format!("more than {REDIRECTS} redirects");
+        Err(Failure::Answer { url, cause })
+    }
+
+    /// Begins a request, with the token if it is for this URL's server.
+    fn request(&self, method: &Method, url: &str) -> request::Builder {
+        // Without it a server may compress, and tell the length of that.
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(url)
+            .header("accept-encoding", "identity");
+        match &self.token {
+            Some((Token(token), origin)) if Origin::of(url).as_ref() == Some(origin) => {
+                request.header("authorization", format!("Bearer {token}"))
+            }
+            _ => request,
+        }
+    }
+
+    /// Says what a server of JSON complains about, in its words.
+    fn complaint(&self, url: String, mut response: Response<Body>) -> Failure {
+        let mut body = Vec::new();
+        // What cannot be read of it adds nothing to the status.
+        let _ = response
+            .body_mut()
+            .as_reader()
+            .take(MAX_COMPLAINT)
+            .read_to_end(&mut body);
+        let mut failure = status(url, &response);
+        if let Failure::Status { message, code, .. } = &mut failure {
+            let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let error = &json["error"];
+            let words = [&error["message"], error, &json["message"], &json["detail"]];
+            let told = words.into_iter().find_map(Value::as_str);
+            *message = told.map(|told| self.harmless(told)).or(message.take());
+            *code = error["code"].as_str().map(str::to_owned).or(code.take());
+        }
+        failure
+    }
+
+    /// Makes a server's words fit to be printed: short, in one line, without the token.
+    fn harmless(&self, told: &str) -> String {
+        let told = match &self.token {
+            Some((Token(token), _)) => told.replace(token.as_str(), "…"),
+            None => told.to_owned(),
+        };
+        let plain = told.chars().map(|c| if c.is_control() { ' ' } else { c });
+        plain.take(TOLD).collect()
+    }
+}
+
+/// How long a request may take in all, and how large its answer may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) timeout: Duration,
+    pub(crate) bytes: u64,
+}
+
+/// Reads an answer of at most `limit` bytes.
+fn read(url: &str, response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let body = response.body_mut().as_reader();
+    body.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| transport(url, error.into()))?;
+    if bytes.len() as u64 > limit {
+        let (url, cause) = (plain(url), format!("answers with more than {limit} bytes"));
+        return Err(Failure::Answer { url, cause });
+    }
+    Ok(bytes)
 }
 
 /// Makes a request until it succeeds, or does not.
@@ -289,8 +403,7 @@ fn status(url: String, response: &Response<Body>) -> Failure {
         message: owned("x-error-message"),
         code: owned("x-error-code"),
         retry_after: text(headers, "retry-after")
-            .and_then(|seconds| seconds.trim().parse().ok())
-            .map(Duration::from_secs),
+            .and_then(|value| patience::retry_after(value, SystemTime::now())),
     }
 }
 

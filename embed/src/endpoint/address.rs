@@ -1,0 +1,134 @@
+//! The address that texts are sent to, as a user types it and as a store keeps it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ureq::http::Uri;
+
+/// The address of a service, without anything that is secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    /// Returns the URL that texts are sent to.
+    pub(crate) fn url(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the host's name.
+    pub(super) fn host(&self) -> String {
+        let uri: Option<Uri> = self.0.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        host.to_ascii_lowercase()
+    }
+
+    /// Tells whether what is sent stays on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        let host = self.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = |address: std::net::IpAddr| address.is_loopback();
+        host == "localhost" || bare.parse().is_ok_and(is_loopback)
+    }
+
+    /// Tells whether what is sent cannot be read on its way.
+    pub(super) fn is_private(&self) -> bool {
+        self.0.starts_with("https://") || self.is_local()
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// Completes what names a service: a host, its `/v1`, or the whole address.
+    ///
+    /// # Errors
+    /// Says what is wrong without repeating it: there may be a key in it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.trim().parse().map_err(|_| "is no URL".to_owned())?;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if !matches!(scheme, "http" | "https") || authority.is_empty() {
+            return Err("is no URL: http://localhost:8080/v1, say".to_owned());
+        }
+        if authority.contains('@') || uri.query().is_some() {
+            return Err(
+                "has a user, a password or a query in it: a key belongs into CS_API_KEY".to_owned(),
+            );
+        }
+        let path = match uri.path().trim_end_matches('/') {
+            "" => "/v1/embeddings".to_owned(),
+            path if path.ends_with("/embeddings") => path.to_owned(),
+            path => format!("{path}/embeddings"),
+        };
+        Ok(Self(format!(
+            "{scheme}://{}{path}",
+            authority.to_ascii_lowercase()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_completed() {
+        for (text, url) in [
+            (
+                "http://localhost:8080",
+                "http://localhost:8080/v1/embeddings",
+            ),
+            (
+                "HTTPS://Api.Example/v1/",
+                "https://api.example/v1/embeddings",
+            ),
+            (
+                "https://h/openai/v1/embeddings",
+                "https://h/openai/v1/embeddings",
+            ),
+            ("http://[::1]:80/api", "http://[::1]:80/api/embeddings"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.url(), url, "{text}");
+            assert_eq!(address.url().parse(), Ok(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_refused_and_not_repeated() {
+        for text in [
+            "https://user:secret@host/v1",
+            "https://secret@host/v1",
+            "https://host/v1?key=secret",
+        ] {
+            let cause = text.parse::<Address>().unwrap_err();
+            assert!(cause.contains("CS_API_KEY"), "{cause}");
+            assert!(!cause.contains("secret"), "{cause}");
+        }
+        for text in ["", "host", "localhost:8080", "ftp://host", "/v1", "http://"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_local_is_told() {
+        for (text, local, private) in [
+            ("http://127.0.0.1:1", true, true),
+            ("http://[::1]:1", true, true),
+            ("http://localhost", true, true),
+            ("http://localhost.example", false, false),
+            ("http://10.0.0.1", false, false),
+            ("https://api.example", false, true),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.is_local(), local, "{text}");
+            assert_eq!(address.is_private(), private, "{text}");
+        }
+    }
+}
