@@ -66,7 +66,7 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
 
     let started = Instant::now();
     let mut made_by_model = (0, 0);
-    let mut run = || -> Result<(), Error> {
+    let run = || -> Result<(), Error> {
         for window in ready {
             let window = window?;
             let (texts, tokens) = window.texts.size();

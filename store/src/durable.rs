@@ -130,13 +130,10 @@ fn sync_all(paths: &[PathBuf]) -> io::Result<()> {
             .iter()
             .map(|path| scope.spawn(move || sync(path)))
             .collect();
-        syncs
-            .into_iter()
-            .map(|sync| {
-                sync.join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a panic")))
-            })
-            .collect()
+        syncs.into_iter().try_for_each(|sync| {
+            sync.join()
+                .unwrap_or_else(|_| Err(io::Error::other("a panic")))
+        })
     })
 }
 

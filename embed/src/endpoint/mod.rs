@@ -388,6 +388,9 @@ mod tests {
         assert_eq!(batches(&[1; 7]), [0..3, 3..6, 6..7]);
         assert_eq!(batches(&[5, 5, 1]), [0..2, 2..3]);
         assert_eq!(batches(&[99, 99, 1]), [0..1, 1..2, 2..3]);
-        assert_eq!(batches(&[0, 10, 0]), [0..3]);
+        assert_eq!(
+            batches(&[0, 10, 0]),
+            std::iter::once(0..3).collect::<Vec<_>>()
+        );
     }
 }

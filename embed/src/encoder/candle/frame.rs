@@ -16,6 +16,9 @@ use crate::encoder::spec::Architecture;
 /// ALiBi takes off, it is still in the range of 16-bit floats.
 const UNSEEN: f64 = -15_000.0;
 
+/// Cosines and sines of positions, each `[longest, pairs]`.
+pub(super) type Turn = (Tensor, Tensor);
+
 /// One batch, padded.
 pub(super) struct Frame {
     pub(super) texts: usize,
@@ -28,7 +31,7 @@ pub(super) struct Frame {
     /// `[texts, 1, 1, longest]`: [`UNSEEN`] for padding; nothing if there is none.
     padding: Option<Tensor>,
     /// Cosines and sines for each layer, `[longest, pairs]`.
-    turns: Vec<Option<(Tensor, Tensor)>>,
+    turns: Vec<Option<Turn>>,
     device: Device,
     dtype: DType,
 }
@@ -72,8 +75,8 @@ impl Frame {
     }
 
     /// Computes the turns of positions, once for all layers that have the same.
-    fn turns_of(&self, lane: &Lane) -> candle_core::Result<Vec<Option<(Tensor, Tensor)>>> {
-        let mut known: Vec<(Arc<[f32]>, (Tensor, Tensor))> = Vec::new();
+    fn turns_of(&self, lane: &Lane) -> candle_core::Result<Vec<Option<Turn>>> {
+        let mut known: Vec<(Arc<[f32]>, Turn)> = Vec::new();
         let mut turns = Vec::with_capacity(lane.weights.layers.len());
         for layer in &lane.weights.layers {
             let Some(frequencies) = &layer.rotary else {
@@ -94,7 +97,7 @@ impl Frame {
         Ok(turns)
     }
 
-    fn turn(&self, frequencies: &[f32]) -> candle_core::Result<(Tensor, Tensor)> {
+    fn turn(&self, frequencies: &[f32]) -> candle_core::Result<Turn> {
         let angles: Vec<f32> = (0..self.longest)
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f))
             .collect();
@@ -106,7 +109,7 @@ impl Frame {
     }
 
     /// Returns the turns of a layer, if it has any.
-    pub(super) fn rotary(&self, layer: usize) -> Option<&(Tensor, Tensor)> {
+    pub(super) fn rotary(&self, layer: usize) -> Option<&Turn> {
         self.turns[layer].as_ref()
     }
 

@@ -288,7 +288,7 @@ fn normed(norm: &Option<NormTensors>, x: &Tensor) -> candle_core::Result<Tensor>
 }
 
 /// Turns the first numbers of each head by their position.
-fn rotate(rotary: Option<&(Tensor, Tensor)>, x: &Tensor) -> candle_core::Result<Tensor> {
+fn rotate(rotary: Option<&frame::Turn>, x: &Tensor) -> candle_core::Result<Tensor> {
     let Some((cos, sin)) = rotary else {
         return Ok(x.clone());
     };
