@@ -180,8 +180,10 @@ impl Error {
     fn is_of_a_full_disk(&self) -> bool {
         match self {
             Self::Database { cause, .. } => cause.contains("No space left"),
+            // What arrow writes loses the kind of its error.
             Self::Folder { source, .. } | Self::Manifest(ManifestError::Io { source, .. }) => {
                 source.kind() == io::ErrorKind::StorageFull
+                    || source.to_string().contains("No space left")
             }
             _ => false,
         }

@@ -222,7 +222,7 @@ fn complete(home: &Home, after: &Files) {
     let hits = home
         .sh("cs-query --db db --mode text open_57_3_1 --json -n 1 -q")
         .status(0);
-    assert_eq!(hits.records()[0]["path"], "src/f57.rs", "{hits}");
+    assert_eq!(hits.hits()[0]["path"], "src/f57.rs", "{hits}");
 }
 
 /// Kills the pipeline again and again, and tells what was hit.
