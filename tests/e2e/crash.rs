@@ -189,7 +189,7 @@ fn sound(home: &Home, before: &Files, after: &Files, ended: &Ended) -> (Phase, F
         );
     }
     let hits = home.sh("cs-query --db db 'open the door' --json -q");
-    assert_eq!(hits.stdout.is_empty(), stored.is_empty(), "{hits}\n{ended}");
+    assert_eq!(hits.hits().is_empty(), stored.is_empty(), "{hits}\n{ended}");
     (phase, stored)
 }
 
