@@ -195,7 +195,17 @@ fn sixteen_bits_lose_digits_and_nothing_else() {
         let texts = rows.iter().filter(|(row, _)| row.name != LONGEST);
         let texts: Vec<&str> = texts.map(|(_, text)| text.as_str()).collect();
         let expected = exact.embed(&texts).unwrap();
-        for (dtype, name, least) in [(Dtype::F16, "f16", 0.9999), (Dtype::Bf16, "bf16", 0.995)] {
+        // What ALiBi takes off a score grows with the distance, and leaves bf16 few digits for
+        // the rest: f16 is the type for such a model.
+        let least_bf16 = if family.starts_with("jina") {
+            0.98
+        } else {
+            0.995
+        };
+        for (dtype, name, least) in [
+            (Dtype::F16, "f16", 0.9999),
+            (Dtype::Bf16, "bf16", least_bf16),
+        ] {
             let short = in_dtype(dtype);
             assert_eq!(short.model().dtype, name);
             let found = short.embed(&texts).unwrap();
