@@ -14,6 +14,7 @@ mod rank;
 mod request;
 
 use std::io::IsTerminal as _;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -59,7 +60,8 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     if args.output.context.is_some() && args.search.limit.is_none() {
         request.limit = CONTEXT_LIMIT;
     }
-    let engine = Engine::open(&stores(&args, &here)?, &here)?;
+    // To take apart what it read takes longer than to end, which gives back all of it.
+    let engine = ManuallyDrop::new(Engine::open(&stores(&args, &here)?, &here)?);
     let vectors = engine.vectors(&[&request])?;
     let hits = engine.answer(&request, &vectors.into_iter().next().unwrap_or_default())?;
     let found = print_hits(&args, request, hits, &engine, &here)?;

@@ -203,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::folder::{Folder, Location};
+    use crate::lock::LEASE;
     use crate::runtime;
     use crate::step::Gatherer;
 
@@ -246,7 +247,7 @@ mod tests {
         let read = runtime(home.path()).unwrap().block_on(async {
             let folder = Folder::create(&at).await.unwrap();
             let schema = batch(&[]).schema();
-            let chunks = Chunks::open_or_create(&folder, &schema, (&model(), &[])).await;
+            let chunks = Chunks::open_or_create(&folder, &schema, (&model(), &[]), LEASE).await;
             let chunks = chunks.unwrap();
             for rows in [&[("a", 10), ("b", 3), ("b", 7)][..], &[("c", 0), ("a", 0)]] {
                 let mut gatherer = Gatherer::default();

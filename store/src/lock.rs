@@ -28,7 +28,11 @@ pub(crate) const FOLDER: &str = "locks";
 pub(crate) const REBUILD: &str = "/rebuild";
 
 /// What is locked while indexes are made and old versions removed.
-pub(crate) const MAINTENANCE: &str = "/maintenance";
+const MAINTENANCE: &str = "/maintenance";
+
+/// What is locked while the table is made, which two at once would make twice: the database takes
+/// the second one for new contents of the first.
+const CREATION: &str = "/creation";
 
 /// The time of a lease, if nobody says otherwise.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -124,9 +128,18 @@ impl Writing {
 
 /// Waits for the right to make indexes and to remove what is old.
 pub(crate) async fn maintenance(folder: &Folder, lease: Duration) -> Result<Writing, Error> {
+    when_free(folder, lease, MAINTENANCE).await
+}
+
+/// Waits for the right to make the table.
+pub(crate) async fn creation(folder: &Folder, lease: Duration) -> Result<Writing, Error> {
+    when_free(folder, lease, CREATION).await
+}
+
+async fn when_free(folder: &Folder, lease: Duration, what: &str) -> Result<Writing, Error> {
     let mut told = false;
     loop {
-        match Writing::begin(folder, lease, [MAINTENANCE]).await {
+        match Writing::begin(folder, lease, [what]).await {
             Err(error @ Error::Locked { .. }) => {
                 if !told {
                     log::info!("{error}: waiting");
@@ -188,6 +201,7 @@ fn what(repo: &str) -> String {
     match repo {
         REBUILD => "rebuilding this store".to_owned(),
         MAINTENANCE => "tidying this store up".to_owned(),
+        CREATION => "making this store".to_owned(),
         repo => format!("writing repository {repo} to this store"),
     }
 }

@@ -300,7 +300,7 @@ impl Store {
 /// many candidates to be the right ones, a hundred that are ranked anew only the first of them.
 fn refined(limit: usize) -> u32 {
     let rows = REFINE as usize * EXACT_ROWS;
-    u32::try_from(rows.div_ceil(limit.max(1))).map_or(REFINE, |factor| factor.clamp(2, REFINE))
+    u32::try_from(rows.div_ceil(limit.max(1))).map_or(REFINE, |factor| factor.clamp(1, REFINE))
 }
 
 /// Returns the ids of rows.

@@ -3,7 +3,7 @@
 //! Rows of one file are contiguous in a stream, and a file is complete when something else
 //! follows. Only complete files enter a step, and a step never holds the same file twice.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::vectors::{fault, vectors};
 
 /// Bytes of rows after which a step is committed.
-const STEP_BYTES: usize = 64 << 20;
+const STEP_BYTES: usize = 32 << 20;
 
 /// When a step is committed, besides by its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +56,8 @@ impl FileKey {
 /// Whole files that are committed at once.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
-    /// The files: all that is stored of them is replaced by `batches`.
-    pub(crate) files: HashSet<FileKey>,
+    /// The files, and their paths: all that is stored of them is replaced by `batches`.
+    pub(crate) files: HashMap<FileKey, String>,
     /// Their new rows.
     pub(crate) batches: Vec<RecordBatch>,
     /// The number of those rows.
@@ -86,7 +86,7 @@ impl Step {
         Self {
             files: files
                 .iter()
-                .map(|file| FileKey::new(&file.repo, &file.path))
+                .map(|file| (FileKey::new(&file.repo, &file.path), file.path.clone()))
                 .collect(),
             entries: files.into_iter().map(|file| (file, None)).collect(),
             ..Self::default()
@@ -204,7 +204,7 @@ impl Gatherer {
 
     /// Begins a file, and returns the step at hand if it holds that file already.
     fn begin(&mut self, key: FileKey, name: FileName) -> Option<Step> {
-        let again = self.step.files.contains(&key);
+        let again = self.step.files.contains_key(&key);
         self.open = Some(Open {
             key,
             name,
@@ -227,7 +227,7 @@ impl Gatherer {
     /// Puts the file at hand, which is complete, into the step, and returns that if it is full.
     fn close(&mut self) -> Option<Step> {
         let open = self.open.take()?;
-        self.step.files.insert(open.key);
+        self.step.files.insert(open.key, open.name.path.clone());
         let entry = (open.rows > 0).then(|| Entry {
             chunks: u32::try_from(open.rows).ok(),
             ..open.entry

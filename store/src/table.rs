@@ -3,8 +3,9 @@
 //! A step of whole files is one transaction of lance's: new fragments for the new rows, and
 //! deletion marks on the rows that the files had before. A reader sees all of it or nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
@@ -23,11 +24,19 @@ use lancedb::table::{NativeTable, WriteOptions};
 
 use crate::durable::DurableCommits;
 use crate::folder::Folder;
+use crate::lock;
 use crate::model::{differences, model_name, reembed};
-use crate::step::{FileKey, Step};
+use crate::step::{FileKey, Step, bytes_of};
 use crate::{Error, error};
 
 const ROW_ADDRESS: &str = "_rowaddr";
+
+/// Rows and bytes of what is written at once of a step.
+const WRITTEN_ROWS: usize = 4_096;
+const WRITTEN_BYTES: usize = 16 << 20;
+
+/// Files whose rows are looked for by their paths; with more, all rows are read.
+const LOOKUP_FILES: usize = 500;
 
 /// The columns that tell of a file.
 const FILE_COLUMNS: [&str; 7] = [
@@ -82,7 +91,7 @@ impl Chunks {
         })
     }
 
-    /// Opens the table, or makes one for the rows of a stream.
+    /// Opens the table, or makes one for the rows of a stream, which one process does.
     ///
     /// # Errors
     /// [`Error::OtherModel`] if it holds vectors of another model than the stream's.
@@ -90,12 +99,20 @@ impl Chunks {
         folder: &Folder,
         stream: &SchemaRef,
         (offered, chain): (&Model, &[Stage]),
+        lease: Duration,
     ) -> Result<Self, Error> {
         if !folder.is_store().await? {
-            let name = folder.table().await?;
-            match Self::create(folder, name, stream, offered).await {
-                Err(Error::Database { cause, .. }) if cause.contains("already exists") => {}
-                made => return made,
+            let mut right = lock::creation(folder, lease).await?;
+            let made = match folder.is_store().await {
+                Ok(false) => {
+                    let name = folder.table().await?;
+                    Some(Self::create(folder, name, stream, offered).await)
+                }
+                known => known.err().map(Err),
+            };
+            right.end().await;
+            if let Some(made) = made {
+                return made;
             }
         }
         let chunks = Self::open(folder).await?;
@@ -195,7 +212,7 @@ impl Chunks {
             ..Manifest::default()
         };
         let mut settings: Option<Arc<str>> = None;
-        self.scan(&columns, |batch| {
+        self.scan(&columns, None, |batch| {
             let rows = StoredRows::new(batch)?;
             for row in 0..batch.num_rows() {
                 let (repo, path) = (rows.repo.value(row), rows.path.value(row));
@@ -226,13 +243,13 @@ impl Chunks {
     /// Replaces what is stored of a step's files by its rows, in one commit.
     ///
     /// `stale` says whether any of the files may be stored already. Returns how many rows went.
-    pub(crate) async fn commit(&self, step: Step, stale: bool) -> Result<usize, Error> {
-        let fragments = self.write(&step).await?;
+    pub(crate) async fn commit(&self, mut step: Step, stale: bool) -> Result<usize, Error> {
+        let fragments = self.write(&mut step).await?;
         self.replace(&step.files, fragments, stale).await
     }
 
-    /// Writes a step's rows without anybody seeing them yet.
-    pub(crate) async fn write(&self, step: &Step) -> Result<Vec<Fragment>, Error> {
+    /// Writes a step's rows, which go from it, without anybody seeing them yet.
+    pub(crate) async fn write(&self, step: &mut Step) -> Result<Vec<Fragment>, Error> {
         if step.rows == 0 {
             return Ok(Vec::new());
         }
@@ -243,7 +260,7 @@ impl Chunks {
         };
         let written = InsertBuilder::new(self.dataset().await?)
             .with_params(&params)
-            .execute_uncommitted(vec![rows])
+            .execute_uncommitted(rows)
             .await
             .map_err(|error| self.fail(error))?;
         match written.operation {
@@ -258,7 +275,7 @@ impl Chunks {
     /// go are looked for again.
     pub(crate) async fn replace(
         &self,
-        files: &HashSet<FileKey>,
+        files: &HashMap<FileKey, String>,
         fragments: Vec<Fragment>,
         stale: bool,
     ) -> Result<usize, Error> {
@@ -305,14 +322,41 @@ impl Chunks {
         Ok(())
     }
 
-    /// Gives a step's rows the table's columns: by name, a missing one null, but for the settings,
-    /// which are the stream's.
-    async fn stored_rows(&self, step: &Step) -> Result<RecordBatch, Error> {
+    /// Gives a step's rows the table's columns, and joins what each file brought to batches of
+    /// some thousand rows: one of all could be longer than its offsets can tell.
+    async fn stored_rows(&self, step: &mut Step) -> Result<Vec<RecordBatch>, Error> {
         let target = self.schema().await?;
+        let settings = step.settings.clone();
+        let settings = settings.as_deref();
+        let mut joined = Vec::new();
+        let (mut group, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        for batch in std::mem::take(&mut step.batches) {
+            let (more_rows, more_bytes) = (batch.num_rows(), bytes_of(&batch));
+            if rows + more_rows > WRITTEN_ROWS || bytes + more_bytes > WRITTEN_BYTES {
+                joined.extend(self.joined(&target, &std::mem::take(&mut group), settings)?);
+                (rows, bytes) = (0, 0);
+            }
+            rows += more_rows;
+            bytes += more_bytes;
+            group.push(batch);
+        }
+        joined.extend(self.joined(&target, &group, settings)?);
+        Ok(joined)
+    }
+
+    /// Joins batches to one with the table's columns: by name, a missing one null, but for the
+    /// settings, which are the stream's.
+    fn joined(
+        &self,
+        target: &SchemaRef,
+        batches: &[RecordBatch],
+        settings: Option<&str>,
+    ) -> Result<Option<RecordBatch>, Error> {
+        let Some(first) = batches.first() else {
+            return Ok(None);
+        };
         let damaged = |error| Error::damaged(self.folder.path(), error);
-        let schema = step.batches.first().map(RecordBatch::schema);
-        let schema = schema.unwrap_or_else(|| Arc::clone(&target));
-        let rows = concat_batches(&schema, &step.batches).map_err(damaged)?;
+        let rows = concat_batches(&first.schema(), batches).map_err(damaged)?;
         let columns: Vec<ArrayRef> = target
             .fields()
             .iter()
@@ -320,30 +364,32 @@ impl Chunks {
                 Some(array) if array.data_type() == field.data_type() => Ok(Arc::clone(array)),
                 Some(array) => arrow_cast::cast(array, field.data_type()).map_err(damaged),
                 None if field.name() == FILE_SETTINGS => {
-                    let same = std::iter::repeat_n(step.settings.as_deref(), rows.num_rows());
+                    let same = std::iter::repeat_n(settings, rows.num_rows());
                     Ok(Arc::new(same.collect::<StringArray>()) as ArrayRef)
                 }
                 None => Ok(new_null_array(field.data_type(), rows.num_rows())),
             })
             .collect::<Result<_, _>>()?;
-        RecordBatch::try_new(target, columns).map_err(damaged)
+        let rows = RecordBatch::try_new(Arc::clone(target), columns).map_err(damaged)?;
+        Ok(Some(rows))
     }
 
     /// Writes deletion marks for all stored rows of some files, without committing them.
     async fn mark_removed(
         &self,
         dataset: &Arc<Dataset>,
-        files: &HashSet<FileKey>,
+        files: &HashMap<FileKey, String>,
     ) -> Result<Removed, Error> {
         let mut offsets: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut removed = Removed::default();
-        self.scan(&["repo", "path"], |batch| {
+        let filter = (files.len() <= LOOKUP_FILES).then(|| one_of("path", files.values()));
+        self.scan(&["repo", "path"], filter.as_deref(), |batch| {
             let repos = batch.column_by_name("repo")?.as_string_opt::<i32>()?;
             let paths = batch.column_by_name("path")?.as_string_opt::<i32>()?;
             let addresses = batch.column_by_name(ROW_ADDRESS)?;
             let addresses = addresses.as_primitive_opt::<UInt64Type>()?;
             for row in 0..batch.num_rows() {
-                if files.contains(&FileKey::new(repos.value(row), paths.value(row))) {
+                if files.contains_key(&FileKey::new(repos.value(row), paths.value(row))) {
                     let address = addresses.value(row);
                     // A row's address is its fragment's number above its offset there.
                     let (fragment, offset) = ((address >> 32) as u32, address as u32);
@@ -370,17 +416,21 @@ impl Chunks {
         Ok(removed)
     }
 
-    /// Calls `each` with some columns of all rows, and their addresses, a batch at a time;
-    /// `None` from it means that a column is not what it should be.
+    /// Calls `each` with some columns of all rows that a filter lets pass, and their addresses, a
+    /// batch at a time; `None` from it means that a column is not what it should be.
     async fn scan(
         &self,
         columns: &[&str],
+        filter: Option<&str>,
         mut each: impl FnMut(&RecordBatch) -> Option<()>,
     ) -> Result<(), Error> {
         let dataset = self.dataset().await?;
         let mut scanner = dataset.scan();
         scanner.with_row_address();
         scanner.project(columns).map_err(|error| self.fail(error))?;
+        if let Some(filter) = filter {
+            scanner.filter(filter).map_err(|error| self.fail(error))?;
+        }
         let mut rows = scanner
             .try_into_stream()
             .await
@@ -466,6 +516,13 @@ impl Removed {
             updated_fragment_offsets: None,
         }
     }
+}
+
+/// Returns the condition that a column has one of some values.
+fn one_of<'a>(column: &str, values: impl Iterator<Item = &'a String>) -> String {
+    let quoted = values.map(|value| value.replace('\'', "''"));
+    let quoted: Vec<String> = quoted.map(|value| format!("'{value}'")).collect();
+    format!("{column} IN ({})", quoted.join(", "))
 }
 
 /// Returns the columns of a new table: the contract's, whether the stream has them all or not,

@@ -1,6 +1,6 @@
 //! The run of the storing stage: reads a stream and commits it, a step behind the reading.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -140,7 +140,7 @@ struct Run<'a> {
 /// Steps whose rows are written, and which nobody sees yet.
 #[derive(Debug, Default)]
 struct Whole {
-    files: HashSet<FileKey>,
+    files: HashMap<FileKey, String>,
     fragments: Vec<Fragment>,
     entries: Vec<(FileName, Option<Entry>)>,
 }
@@ -180,7 +180,8 @@ impl<'a> Run<'a> {
                 return Ok::<_, Error>((chunks, Some(replaced), ledger));
             }
             let offered = (model, metadata.chain.as_slice());
-            let chunks = Chunks::open_or_create(folder, input.schema(), offered).await?;
+            let chunks = Chunks::open_or_create(folder, input.schema(), offered, options.lease);
+            let chunks = chunks.await?;
             let ledger = Ledger::open(&chunks).await?;
             Ok((chunks, None, ledger))
         })?;
@@ -311,8 +312,8 @@ impl<'a> Run<'a> {
         let chunks = self.chunks.clone();
         let task = match &mut self.whole {
             Some(whole) => {
-                whole.files.extend(&step.files);
-                let write = async move { chunks.write(&step).await.map(Done::Written) };
+                whole.files.extend(std::mem::take(&mut step.files));
+                let write = async move { chunks.write(&mut step).await.map(Done::Written) };
                 self.runtime.spawn(write)
             }
             None => {

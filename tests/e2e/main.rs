@@ -10,6 +10,7 @@ mod documents;
 mod encoders;
 mod endpoint;
 mod hub;
+mod indexes;
 mod interop;
 mod manifest;
 mod pipe_matrix;

@@ -496,7 +496,13 @@ fn optimize_leaves_the_same_in_less() {
         home.write("repo/a.rs", format!("fn open_door_{number}() {{}}\n"));
         home.sh(INDEX).status(0);
     }
-    let (before, kept) = (rows(&home, "db"), info(&home, "db"));
+    // Files may change places, rows of one do not.
+    let by_file = || {
+        let mut rows = rows(&home, "db");
+        rows.sort_by_key(|row| row["path"].to_string());
+        rows
+    };
+    let (before, kept) = (by_file(), info(&home, "db"));
     assert!(kept["fragments"].as_u64() > Some(1), "{kept}");
     home.sh("cs-store optimize db").status(0).says("is kept");
     assert!(info(&home, "db")["versions"].as_u64() > kept["versions"].as_u64());
@@ -515,7 +521,7 @@ fn optimize_leaves_the_same_in_less() {
     for index in now["indexes"].as_array().expect("indexes") {
         assert_eq!(index["unindexed_rows"], 0);
     }
-    assert_eq!(rows(&home, "db"), before);
+    assert_eq!(by_file(), before);
     expect_faults(&home, "db", &[]).silent();
     // The manifest goes on to describe the table.
     assert_eq!(

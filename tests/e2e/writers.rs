@@ -192,7 +192,7 @@ fn shards(home: &Home, count: usize) {
 const SHARDS: &str = "for repo in shards/*; do
         (cs-parse $repo | cs-embed | cs-store $S $O --step-rows 3) 2>> errors & jobs+=($!)
     done
-    for job in ${jobs[@]}; do wait $job || exit 1; done";
+    for job in ${jobs[@]}; do wait $job || { cat errors >&2; exit 1; }; done";
 
 #[test]
 fn shards_are_written_at_once() {
