@@ -87,7 +87,12 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let (texts, tokens) = made_by_model;
     let seconds = started.elapsed().as_secs_f64();
-    log::debug!("embedded {texts} texts of {tokens} tokens in {seconds:.2} s");
+    // A model that takes texts as they are does not tell.
+    let tokens = match tokens {
+        0 => String::new(),
+        tokens => format!(" of {tokens} tokens"),
+    };
+    log::debug!("embedded {texts} texts{tokens} in {seconds:.2} s");
     // After a failure as well: what was made by then is not made again.
     if let Some(cache) = &source.cache {
         cache.finish();
