@@ -253,7 +253,7 @@ impl Lane {
             let query = query.narrow(2, start, rows.len())?.contiguous()?;
             let scores = query.matmul(&key)?;
             let scores = frame.hide(scores, &self.architecture, window, rows)?;
-            parts.push(ops::softmax_last_dim(&scores)?.matmul(value)?);
+            parts.push(shares(&scores)?.matmul(value)?);
         }
         Tensor::cat(&parts, 2)
     }
@@ -285,6 +285,17 @@ fn normed(norm: &Option<NormTensors>, x: &Tensor) -> candle_core::Result<Tensor>
         Some(norm) => norm.apply(x),
         None => Ok(x.clone()),
     }
+}
+
+/// Makes shares of 1 of each row of scores.
+///
+/// candle's processor adds numbers of 16 bits up in 16 bits, where those of hundreds of tokens are
+/// lost; its cards add up in f32.
+fn shares(scores: &Tensor) -> candle_core::Result<Tensor> {
+    if !scores.device().is_cpu() {
+        return ops::softmax_last_dim(scores);
+    }
+    ops::softmax_last_dim(&scores.to_dtype(DType::F32)?)?.to_dtype(scores.dtype())
 }
 
 /// Turns the first numbers of each head by their position.
@@ -336,6 +347,15 @@ fn check_numbers(name: &str, device: &Device, dtype: DType) -> Result<(), Error>
     };
     let context = card.cuda_stream().context().clone();
     let (major, minor) = context.compute_capability().unwrap_or_default();
+    // Said when the kernels are compiled; without it candle asks a card of that machine.
+    let built = option_env!("CUDA_COMPUTE_CAP").and_then(|cap| cap.parse().ok());
+    if dtype == DType::BF16 && major >= 8 && built.is_some_and(|cap: u32| cap < 80) {
+        return Err(Error::Device {
+            device: name.to_owned(),
+            cause: "this cs-embed was built for cards without bf16 too, and has none".to_owned(),
+            hint: "--dtype f16, or a build by scripts/gpu-check --cap 80",
+        });
+    }
     if dtype == DType::BF16 && major < 8 {
         return Err(Error::Device {
             device: name.to_owned(),
