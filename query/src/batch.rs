@@ -24,6 +24,9 @@ use crate::request::Request;
 /// How long a version of the stores is asked; after ten minutes it may be gone.
 const VERSION_LIFE: Duration = Duration::from_secs(60);
 
+/// Questions after which as many more are expected that it pays to keep columns in memory.
+pub(crate) const MANY: usize = 32;
+
 /// Questions that are taken together at most.
 const WINDOW: usize = 64;
 
@@ -42,6 +45,7 @@ pub(crate) fn run(
     let mut opened = Instant::now();
     let lines = read_lines();
     let (mut found, mut failed) = (0_u64, 0_u64);
+    let mut asked = 0;
     while let Some(window) = next_window(&lines)? {
         let lines: Vec<Line> = window
             .iter()
@@ -51,6 +55,10 @@ pub(crate) fn run(
             engine.refresh()?;
             opened = Instant::now();
         }
+        if asked >= MANY {
+            engine.keep_columns()?;
+        }
+        asked += lines.len();
         let answers = answer_all(&engine, &lines, threads);
         let stores = Stores {
             stores: engine.stores(),

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::args::Mode;
 use crate::hit::Hit;
 use crate::like::Example;
-use crate::place::{PLACE_COLUMNS, Place, RANK_COLUMNS};
+use crate::place::{KEPT_COLUMNS, PLACE_COLUMNS, Place, RANK_COLUMNS};
 use crate::rank::{self, Candidate, Question};
 use crate::request::Request;
 
@@ -90,6 +90,17 @@ impl Engine {
     pub(crate) fn refresh(&mut self) -> Result<(), Error> {
         for open in &mut self.stores {
             open.store.refresh()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps in memory what each question needs to know of many rows.
+    ///
+    /// # Errors
+    /// Those of reading a store.
+    pub(crate) fn keep_columns(&mut self) -> Result<(), Error> {
+        for open in &mut self.stores {
+            open.store.keep(&KEPT_COLUMNS)?;
         }
         Ok(())
     }

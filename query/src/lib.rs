@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     if let (Some(queries), Some(qrels)) = (&args.many.eval, &args.many.qrels) {
         let set = eval::Set::read(queries, qrels, &args.many.by, &args.search)?;
         let engine = Engine::open(&stores(&args, &here)?, &here)?;
-        return eval::run(&engine, set, threads, args.output.json);
+        return eval::run(engine, set, threads, args.output.json);
     }
     if args.many.batch {
         let engine = Engine::open(&stores(&args, &here)?, &here)?;

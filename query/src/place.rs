@@ -8,6 +8,19 @@ use arrow_array::{Array, RecordBatch};
 /// take as long as the search.
 pub(crate) const RANK_COLUMNS: [&str; 6] = ["repo", "path", "kind", "name", "symbol", "start_line"];
 
+/// The columns that a session of many questions has in memory: those above, and what is as short.
+pub(crate) const KEPT_COLUMNS: [&str; 9] = [
+    "repo",
+    "path",
+    "project",
+    "language",
+    "kind",
+    "name",
+    "symbol",
+    "start_line",
+    "end_line",
+];
+
 /// The columns of a place.
 pub(crate) const PLACE_COLUMNS: [&str; 13] = [
     "repo",

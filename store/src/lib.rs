@@ -12,6 +12,7 @@ mod folder;
 mod forget;
 mod index;
 mod info;
+mod kept;
 mod ledger;
 mod lock;
 mod mark;

@@ -379,6 +379,26 @@ fn a_batch_answers_each_line_in_order() {
 }
 
 #[test]
+fn the_thousandth_question_is_answered_as_the_first() {
+    let home = stored();
+    let script = "for i in {1..150}; do
+            echo 'retry a failed upload'
+            echo '{\"question\": \"open\", \"lang\": \"go\"}'
+        done | cs-query --db db --batch -n 5";
+    let records = home.sh(script).status(0).records();
+    assert_eq!(records.len(), 300);
+    for (at, query) in ["retry\\ a\\ failed\\ upload -n 5", "open --lang go -n 5"]
+        .into_iter()
+        .enumerate()
+    {
+        let alone = Value::from(hits(&home, query));
+        for record in records.iter().skip(at).step_by(2) {
+            assert_eq!(record["hits"], alone);
+        }
+    }
+}
+
+#[test]
 fn a_batch_answers_as_it_is_asked() {
     let home = stored();
     // The second question is only asked when the first one has been answered.

@@ -12,7 +12,7 @@ use cs_common::tool::Outcome;
 
 use crate::Error;
 use crate::args::SearchArgs;
-use crate::batch::answer_all;
+use crate::batch::{MANY, answer_all};
 use crate::engine::Engine;
 use crate::questions::Line;
 
@@ -113,10 +113,18 @@ impl Set {
 ///
 /// # Errors
 /// [`Error::Line`] for a question that fails, and those of writing.
-pub(crate) fn run(engine: &Engine, set: Set, threads: usize, json: bool) -> Result<Outcome, Error> {
+pub(crate) fn run(
+    mut engine: Engine,
+    set: Set,
+    threads: usize,
+    json: bool,
+) -> Result<Outcome, Error> {
+    if set.lines.len() > MANY {
+        engine.keep_columns()?;
+    }
     let mut judged = Vec::with_capacity(set.lines.len());
     for (lines, targets) in set.lines.chunks(WINDOW).zip(set.targets.chunks(WINDOW)) {
-        let answers = answer_all(engine, lines, threads);
+        let answers = answer_all(&engine, lines, threads);
         for ((line, answer), targets) in lines.iter().zip(answers).zip(targets) {
             let id = line.id.as_ref().map(named).unwrap_or_default();
             let hits = answer.map_err(|error| Error::Question {
