@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[command(name = "cs-query", version)]
 pub struct Args {
     /// The question: a sentence, words, a symbol, a path, or a piece of code
-    #[arg(required_unless_present_any = ["like", "symbol", "batch", "eval"])]
+    #[arg(required_unless_present_any = ["like", "symbol", "batch", "eval", "mcp"])]
     pub(crate) text: Vec<String>,
 
     /// The store: a folder, or an address such as s3://bucket/prefix [default: the nearest .cs]
@@ -140,6 +140,14 @@ pub(crate) struct OutputArgs {
     /// Tell why each hit stands where it does
     #[arg(long, conflicts_with_all = ["arrow", "files", "context"])]
     pub(crate) explain: bool,
+
+    /// Tell on standard error how long each stage took; with --json in the object, as `profile`
+    ///
+    /// open: the stores; embed: the question; dense and text: the two searches, at the same time;
+    /// rank: ranking, and reading what is needed for it; read: the hits that are given. Of a batch
+    /// the times of all questions are added up.
+    #[arg(long, conflicts_with_all = ["eval", "mcp"])]
+    pub(crate) profile: bool,
 }
 
 /// Many questions at once.
@@ -153,6 +161,13 @@ pub(crate) struct ManyArgs {
     /// question that fails is answered with an object that has an error; then the status is 1.
     #[arg(long, conflicts_with_all = ["text", "form", "like", "eval"])]
     pub(crate) batch: bool,
+
+    /// Serve coding agents: the Model Context Protocol on standard input and output
+    ///
+    /// Its tools are search, similar, symbol, outline and status. What is said of the search here,
+    /// such as --lang, holds for what an agent does not say. To tell an agent of it, see the README.
+    #[arg(long, conflicts_with_all = ["text", "form", "like", "symbol", "eval", "batch", "explain"])]
+    pub(crate) mcp: bool,
 
     /// Measure how well the questions of a file are answered (JSON Lines, see the README)
     #[arg(long, value_name = "QUERIES", requires = "qrels",

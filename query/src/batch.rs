@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use cs_common::tool::Outcome;
 
 use crate::Error;
-use crate::args::SearchArgs;
+use crate::args::{OutputArgs, SearchArgs};
 use crate::engine::{Engine, Vectors};
 use crate::hit::Hit;
-use crate::print::{self, Answer, Stores};
+use crate::print::{self, Answer, Stores, Told};
 use crate::questions::{Line, MAX_LINE, said};
 use crate::request::Request;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(
     mut engine: Engine,
     defaults: &SearchArgs,
     threads: usize,
-    (here, explain): (&Path, bool),
+    (here, output): (&Path, &OutputArgs),
 ) -> Result<Outcome, Error> {
     let mut opened = Instant::now();
     let lines = read_lines();
@@ -79,13 +79,20 @@ pub(crate) fn run(
                     }
                 }
             };
-            print::json(&answer, line.id.as_ref(), (stores, explain), &mut text)
-                .map_err(cs_common::Error::from_output)?;
+            let told = Told {
+                id: line.id.as_ref(),
+                explain: output.explain,
+                profile: None,
+            };
+            print::json(&answer, told, stores, &mut text).map_err(cs_common::Error::from_output)?;
         }
         cs_common::stream::print(&text)?;
     }
     if failed > 0 {
         log::warn!("{failed} questions failed: their answers have an error");
+    }
+    if output.profile {
+        engine.profile().report().tell();
     }
     Ok(match failed == 0 && found > 0 {
         true => Outcome::Done,

@@ -15,6 +15,7 @@ use crate::args::Mode;
 use crate::hit::Hit;
 use crate::like::Example;
 use crate::place::{KEPT_COLUMNS, PLACE_COLUMNS, Place, RANK_COLUMNS};
+use crate::profile::{Profile, Stage};
 use crate::rank::{self, Candidate, Question};
 use crate::request::Request;
 
@@ -26,6 +27,7 @@ const GREP_CANDIDATES: usize = 1000;
 
 /// Open stores.
 pub(crate) struct Engine {
+    profile: Profile,
     stores: Vec<OpenStore>,
     models: Vec<StoreModel>,
     here: PathBuf,
@@ -55,15 +57,20 @@ impl Engine {
     /// Those of opening one.
     pub(crate) fn open(places: &[Location], here: &Path) -> Result<Self, Error> {
         let mut engine = Self {
+            profile: Profile::start(),
             stores: Vec::new(),
             models: Vec::new(),
             here: here.to_owned(),
         };
         for place in places {
             let path = &place.path;
-            let store = Store::open(place)?;
-            tell_incomplete(path, &store)?;
-            let repos = store.repos()?;
+            let opened = engine.profile.time(Stage::Open, || {
+                let store = Store::open(place)?;
+                tell_incomplete(path, &store)?;
+                let repos = store.repos()?;
+                Ok::<_, Error>((store, repos))
+            });
+            let (store, repos) = opened?;
             let model = store.model();
             let known = engine.models.iter().position(|known| known.model == *model);
             let model = known.unwrap_or_else(|| {
@@ -105,6 +112,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns where the time went.
+    pub(crate) fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     /// Returns the stores, to which hits refer by their place.
     pub(crate) fn stores(&self) -> &[OpenStore] {
         &self.stores
@@ -129,7 +141,8 @@ impl Engine {
                 .iter()
                 .map(|question| format!("{prefix}{}", requests[*question].text))
                 .collect();
-            for (question, vector) in needing.iter().zip(model.embed(&texts)?) {
+            let embedded = self.profile.time(Stage::Embed, || model.embed(&texts))?;
+            for (question, vector) in needing.iter().zip(embedded) {
                 vectors[*question][at] = Some(vector);
             }
         }
@@ -146,7 +159,8 @@ impl Engine {
         let mut hits = Vec::new();
         for (model, vector) in vectors.iter().enumerate() {
             let candidates = self.candidates(request, &question, (model, vector.as_deref()))?;
-            hits.extend(rank::order(&question, request.mode, candidates));
+            let order = || rank::order(&question, request.mode, candidates);
+            hits.extend(self.profile.time(Stage::Rank, order));
         }
         if let Some((store, example)) = &example {
             hits.retain(|hit| (hit.store, hit.row) != (*store, example.row));
@@ -217,6 +231,8 @@ impl Engine {
                 continue;
             }
             let findings = open.store.search(&search)?;
+            self.profile.add(Stage::Dense, findings.dense_time);
+            self.profile.add(Stage::Text, findings.text_time);
             let first = candidates.len();
             let mut add = |found: &Found, set: fn(&mut Candidate, f32)| {
                 let known = candidates[first..]
@@ -238,7 +254,10 @@ impl Engine {
                 add(found, |candidate, score| candidate.text = Some(score));
             }
             let rows: Vec<u64> = candidates[first..].iter().map(|known| known.row).collect();
-            let places = Place::all(&open.store.take(&rows, &RANK_COLUMNS)?);
+            let places = self.profile.time(Stage::Rank, || {
+                let places = open.store.take(&rows, &RANK_COLUMNS)?;
+                Ok::<_, Error>(Place::all(&places))
+            })?;
             for (candidate, place) in candidates[first..].iter_mut().zip(places) {
                 candidate.place = place;
             }
@@ -293,7 +312,9 @@ impl Engine {
             }
             let rows: Vec<u64> = own.iter().map(|hit| hit.row).collect();
             let columns = [&PLACE_COLUMNS[..], &["content"]].concat();
-            let batch = open.store.take(&rows, &columns)?;
+            let batch = self
+                .profile
+                .time(Stage::Read, || open.store.take(&rows, &columns))?;
             let contents = crate::hit::texts(&batch, "content");
             for ((hit, place), content) in own.iter_mut().zip(Place::all(&batch)).zip(contents) {
                 hit.place = place;

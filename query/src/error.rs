@@ -53,6 +53,10 @@ pub enum Error {
     #[error("input: {0}")]
     Input(#[source] io::Error),
 
+    /// Whoever asks does not speak the protocol.
+    #[error("--mcp: {0}")]
+    Protocol(String),
+
     /// A file of questions or answers could not be read.
     #[error("{}: {source}", path.display())]
     File {

@@ -7,8 +7,10 @@ mod error;
 mod eval;
 mod hit;
 mod like;
+mod mcp;
 mod place;
 mod print;
+mod profile;
 mod questions;
 mod rank;
 mod request;
@@ -27,7 +29,7 @@ pub use error::Error;
 
 use engine::Engine;
 use hit::Hit;
-use print::{Answer, Stores, Style};
+use print::{Answer, Stores, Style, Told};
 use rank::Question;
 use request::Request;
 
@@ -54,7 +56,11 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     }
     if args.many.batch {
         let engine = Engine::open(&stores(&args, &here)?, &here)?;
-        return batch::run(engine, &args.search, threads, (&here, args.output.explain));
+        return batch::run(engine, &args.search, threads, (&here, &args.output));
+    }
+    if args.many.mcp {
+        let engine = Engine::open(&stores(&args, &here)?, &here)?;
+        return mcp::run(engine, args.search, &here);
     }
     let mut request = Request::new(&args.text.join(" "), &args.search)?;
     if args.output.context.is_some() && args.search.limit.is_none() {
@@ -65,6 +71,9 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     let vectors = engine.vectors(&[&request])?;
     let hits = engine.answer(&request, &vectors.into_iter().next().unwrap_or_default())?;
     let found = print_hits(&args, request, hits, &engine, &here)?;
+    if args.output.profile {
+        engine.profile().report().tell();
+    }
     Ok(match found {
         true => Outcome::Done,
         false => Outcome::Told,
@@ -105,7 +114,12 @@ fn print_hits(
     let mut text = Vec::new();
     let printed = if args.output.json {
         let answer = Answer::Hits(Box::new(request), hits);
-        print::json(&answer, None, (stores, explain), &mut text)
+        let told = Told {
+            explain,
+            profile: args.output.profile.then(|| engine.profile().report()),
+            ..Told::default()
+        };
+        print::json(&answer, told, stores, &mut text)
     } else if args.output.files {
         print::files(&hits, stores, &mut text)
     } else if let Some(tokens) = args.output.context {

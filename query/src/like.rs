@@ -13,7 +13,7 @@ use crate::Error;
 use crate::place::{PLACE_COLUMNS, Place};
 
 /// The chunks of a file that are looked at.
-const FILE_CHUNKS: usize = 100_000;
+pub(crate) const FILE_CHUNKS: usize = 100_000;
 
 /// A line of a file, as named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Like {
         repos: &[Repo],
         here: &Path,
     ) -> Result<Option<Example>, Error> {
-        for filter in self.candidates(repos, here) {
+        for filter in files(&self.file, repos, here) {
             let rows = store.matching(&filter, FILE_CHUNKS)?;
             let batch = store.take(&rows, &PLACE_COLUMNS)?;
             let places = Place::all(&batch);
@@ -81,28 +81,6 @@ impl Like {
             }
         }
         Ok(None)
-    }
-
-    /// Returns what the file may be in a store, the surest first.
-    fn candidates(&self, repos: &[Repo], here: &Path) -> Vec<Filter> {
-        let filter = |repo: Option<&str>, path: &Path| Filter {
-            repos: repo.map(str::to_owned).into_iter().collect(),
-            file: path.to_str().map(str::to_owned),
-            ..Filter::default()
-        };
-        let absolute = here.join(&self.file);
-        let absolute = absolute.canonicalize().unwrap_or(absolute);
-        let mut candidates = Vec::new();
-        for repo in repos {
-            if let Ok(path) = absolute.strip_prefix(&repo.root) {
-                candidates.push(filter(Some(&repo.name), path));
-            }
-            if let Ok(path) = self.file.strip_prefix(&repo.name) {
-                candidates.push(filter(Some(&repo.name), path));
-            }
-        }
-        candidates.push(filter(None, &self.file));
-        candidates
     }
 
     /// Returns the smallest chunk that has the line, or else the last one before it.
@@ -119,6 +97,29 @@ impl Like {
         });
         ranked.min().map(|(_, _, at)| at)
     }
+}
+
+/// Returns what a file may be in a store, the surest first: what lies there on this machine, or what
+/// has this path in the store, with the repository's name before it or not.
+pub(crate) fn files(file: &Path, repos: &[Repo], here: &Path) -> Vec<Filter> {
+    let filter = |repo: Option<&str>, path: &Path| Filter {
+        repos: repo.map(str::to_owned).into_iter().collect(),
+        file: path.to_str().map(str::to_owned),
+        ..Filter::default()
+    };
+    let absolute = here.join(file);
+    let absolute = absolute.canonicalize().unwrap_or(absolute);
+    let mut candidates = Vec::new();
+    for repo in repos {
+        if let Ok(path) = absolute.strip_prefix(&repo.root) {
+            candidates.push(filter(Some(&repo.name), path));
+        }
+        if let Ok(path) = file.strip_prefix(&repo.name) {
+            candidates.push(filter(Some(&repo.name), path));
+        }
+    }
+    candidates.push(filter(None, file));
+    candidates
 }
 
 fn example(row: u64, batch: &RecordBatch) -> Option<Example> {

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
@@ -60,6 +61,10 @@ pub struct Findings {
     pub dense: Vec<Found>,
     /// By words.
     pub text: Vec<Found>,
+    /// How long the search by vector took; both are at the same time.
+    pub dense_time: Duration,
+    /// How long the search by words took.
+    pub text_time: Duration,
 }
 
 /// A store that is open for reading, in the version that was newest when it was opened.
@@ -131,11 +136,10 @@ impl Store {
             return Ok(());
         }
         let known: Vec<&str> = self.known(columns).collect();
+        if self.rows()? > KEPT_ROWS {
+            return Ok(());
+        }
         let kept = self.runtime.block_on(async {
-            let rows = self.dataset.count_rows(None).await;
-            if rows.map_err(|error| self.fail(error))? > KEPT_ROWS {
-                return Ok(None);
-            }
             let mut scanner = self.dataset.scan();
             scanner
                 .project(&known)
@@ -178,6 +182,15 @@ impl Store {
         self.runtime.block_on(self.chunks.repos())
     }
 
+    /// Returns how many chunks are stored.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if the store cannot be read.
+    pub fn rows(&self) -> Result<usize, Error> {
+        let rows = self.runtime.block_on(self.dataset.count_rows(None));
+        rows.map_err(|error| self.fail(error))
+    }
+
     /// Returns what the store knows of where its rows come from, as the metadata of a stream.
     ///
     /// # Errors
@@ -202,7 +215,7 @@ impl Store {
     /// [`Error::Database`] if the store cannot be read.
     pub fn search(&self, wanted: &Search<'_>) -> Result<Findings, Error> {
         self.runtime.block_on(async {
-            let dense = async {
+            let dense = timed(async {
                 match wanted.vector {
                     Some(vector) => {
                         self.found(self.nearest_to(vector, wanted)?, "_distance")
@@ -210,18 +223,23 @@ impl Store {
                     }
                     None => Ok(Vec::new()),
                 }
-            };
-            let text = async {
+            });
+            let text = timed(async {
                 match wanted.words {
                     Some(words) => self.found(self.with_words(words, wanted)?, "_score").await,
                     None => Ok(Vec::new()),
                 }
-            };
-            let (mut dense, text) = futures::try_join!(dense, text)?;
+            });
+            let ((mut dense, dense_time), (text, text_time)) = futures::try_join!(dense, text)?;
             for found in &mut dense {
                 found.score = 1.0 - found.score;
             }
-            Ok(Findings { dense, text })
+            Ok(Findings {
+                dense,
+                text,
+                dense_time,
+                text_time,
+            })
         })
     }
 
@@ -365,6 +383,12 @@ impl Store {
     fn fail(&self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
         self.chunks.fail(source)
     }
+}
+
+/// Tells how long something took that went well.
+async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Result<(T, Duration), Error> {
+    let started = Instant::now();
+    Ok((work.await?, started.elapsed()))
 }
 
 /// Returns how many times the rows that are wanted are compared exactly.

@@ -13,6 +13,7 @@ mod hub;
 mod indexes;
 mod interop;
 mod manifest;
+mod mcp;
 mod pipe_matrix;
 mod pipeline;
 mod query;

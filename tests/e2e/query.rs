@@ -399,6 +399,37 @@ fn the_thousandth_question_is_answered_as_the_first() {
 }
 
 #[test]
+fn the_time_of_each_stage_is_told() {
+    let home = stored();
+    let ask = "cs-query --db db --profile";
+    let told = home
+        .sh(&format!("{ask} --json 'retry an upload'"))
+        .status(0);
+    let profile = &told.records()[0]["profile"];
+    let total = profile["total_ms"].as_f64().expect("a number");
+    for stage in profile["stages"].as_array().expect("stages") {
+        let (ms, share) = (&stage["ms"], stage["share"].as_f64().expect("a number"));
+        let ms = ms.as_f64().expect("a number");
+        assert!(0.0 < ms && ms < total, "{profile}");
+        assert!((share - ms / total).abs() < 0.01, "{profile}");
+    }
+    let lines = |stderr: &str| -> Vec<String> {
+        let first = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        stderr.lines().map(first).collect()
+    };
+    let stages = [
+        "stage", "open", "embed", "dense", "text", "rank", "read", "total",
+    ];
+    assert_eq!(lines(&told.stderr), stages);
+    let batch = home
+        .sh(&format!("printf 'a\\nb\\n' | {ask} --batch"))
+        .status(0);
+    assert_eq!(lines(&batch.stderr), stages);
+    assert_eq!(batch.records()[1].get("profile"), None);
+    home.sh(&format!("{ask} --mcp")).status(2).says("--profile");
+}
+
+#[test]
 fn a_batch_answers_as_it_is_asked() {
     let home = stored();
     // The second question is only asked when the first one has been answered.

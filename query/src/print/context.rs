@@ -16,19 +16,30 @@ pub(crate) fn context(
     stores: Stores<'_>,
     out: &mut impl Write,
 ) -> io::Result<usize> {
+    let rest = context_and_rest(hits, tokens, stores, out)?;
+    Ok(hits.len() - rest.len())
+}
+
+/// Does the same, and returns the hits for which there was no room.
+pub(crate) fn context_and_rest(
+    hits: &[Hit],
+    tokens: u32,
+    stores: Stores<'_>,
+    out: &mut impl Write,
+) -> io::Result<Vec<Hit>> {
     let mut room = tokens as usize;
-    let mut written = 0;
+    let mut rest = Vec::new();
     for hit in hits {
         let block = block(hit, stores);
         let size = block.len().div_ceil(TOKEN_BYTES);
         if size > room {
+            rest.push(hit.clone());
             continue;
         }
         room -= size;
-        written += 1;
         out.write_all(block.as_bytes())?;
     }
-    Ok(written)
+    Ok(rest)
 }
 
 fn block(hit: &Hit, stores: Stores<'_>) -> String {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Stores;
 use crate::args::Mode;
 use crate::hit::{Hit, Reason};
+use crate::profile::Report;
 use crate::request::Request;
 
 /// What is told of a question.
@@ -24,6 +25,17 @@ pub(crate) enum Answer {
     },
 }
 
+/// What is told beside the answer.
+#[derive(Debug, Default)]
+pub(crate) struct Told<'a> {
+    /// What the asker named the question.
+    pub(crate) id: Option<&'a Value>,
+    /// Why each hit stands where it does.
+    pub(crate) explain: bool,
+    /// Where the time went.
+    pub(crate) profile: Option<Report>,
+}
+
 #[derive(Serialize)]
 struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +47,8 @@ struct Record<'a> {
     hits: Option<Vec<HitRecord<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Report>,
 }
 
 /// A hit; a field that is unknown is null.
@@ -71,13 +85,18 @@ struct Explain<'a> {
     score: &'a [Reason],
 }
 
-/// Writes the answer to a question on a line; `id` is told if the question had one.
+/// Writes the answer to a question on a line.
 pub(crate) fn json(
     answer: &Answer,
-    id: Option<&Value>,
-    (stores, explain): (Stores<'_>, bool),
+    told: Told<'_>,
+    stores: Stores<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
+    let Told {
+        id,
+        explain,
+        profile,
+    } = told;
     let record = match answer {
         Answer::Hits(request, hits) => Record {
             id,
@@ -90,6 +109,7 @@ pub(crate) fn json(
                     .collect(),
             ),
             error: None,
+            profile,
         },
         Answer::Failed { question, error } => Record {
             id,
@@ -97,6 +117,7 @@ pub(crate) fn json(
             mode: None,
             hits: None,
             error: Some(error),
+            profile,
         },
     };
     serde_json::to_writer(&mut *out, &record)?;
