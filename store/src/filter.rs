@@ -27,7 +27,8 @@ pub struct Filter {
     pub paths: Vec<String>,
     /// The path of one file.
     pub file: Option<String>,
-    /// A plain name, or the end of a qualified one: `open`, `Index.open` and `Index::open`.
+    /// A plain name, or the end of a qualified one: `open`, `Index.open` and `Index::open`. If no
+    /// chunk has the name, one whose symbol ends so is taken.
     pub symbol: Option<String>,
 }
 
@@ -129,7 +130,7 @@ impl Filter {
     }
 
     /// Returns the condition that rows have to meet; `None` if all do.
-    pub(crate) fn condition(&self) -> Option<Expr> {
+    pub(crate) fn condition(&self, names: Names) -> Option<Expr> {
         let lists = [
             ("repo", &self.repos),
             ("project", &self.projects),
@@ -142,7 +143,11 @@ impl Filter {
         lists
             .chain(self.file.as_deref().map(|path| ident("path").eq(lit(path))))
             .chain(fits(&self.paths))
-            .chain(self.symbol.as_deref().and_then(named))
+            .chain(
+                self.symbol
+                    .as_deref()
+                    .and_then(|symbol| named(symbol, names)),
+            )
             .reduce(Expr::and)
     }
 }
@@ -172,23 +177,39 @@ fn fits(globs: &[String]) -> Option<Expr> {
     taken.into_iter().chain(out.map(not)).reduce(Expr::and)
 }
 
+/// Where a symbol that is looked for is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// With names, which have an index.
+    Indexed,
+    /// With the ends of all symbols, which takes thirty times as long: a module's name may be all
+    /// of `Plug.Adapters.Cowboy`.
+    Any,
+}
+
 /// Returns the condition that a chunk is named so, or that its symbol ends so.
-fn named(symbol: &str) -> Option<Expr> {
-    let parts: Vec<String> = symbol
+fn named(symbol: &str, names: Names) -> Option<Expr> {
+    let parts: Vec<&str> = symbol
         .split(|c: char| ".:#/\\".contains(c))
         .filter(|part| !part.is_empty() && *part != "()")
-        .map(|part| regex_escaped(part.trim_end_matches("()")))
+        .map(|part| part.trim_end_matches("()"))
         .collect();
     let whole = ident("name").eq(lit(symbol));
-    if parts.is_empty() {
+    let Some((last, above)) = parts.split_last() else {
         return Some(whole);
-    }
+    };
     // Languages part the names of a symbol differently; whoever asks may do so in any way.
+    let escaped: Vec<String> = parts.iter().map(|part| regex_escaped(part)).collect();
     let pattern = format!(
         r"(?:^|[.:#/\\]){}$",
-        parts.join(r"(?:[.:#/\\]+|\.prototype\.)")
+        escaped.join(r"(?:[.:#/\\]+|\.prototype\.)")
     );
-    Some(whole.or(regexp_like(ident("symbol"), lit(pattern), None)))
+    let ends = regexp_like(ident("symbol"), lit(pattern), None);
+    Some(match (names, above) {
+        (Names::Any, _) => whole.or(ends),
+        (Names::Indexed, []) => whole.or(ident("name").eq(lit(*last))),
+        (Names::Indexed, _) => whole.or(ident("name").eq(lit(*last)).and(ends)),
+    })
 }
 
 /// Returns the regular expression of the paths that a glob as in .gitignore fits, itself or by a
@@ -356,6 +377,9 @@ mod tests {
         };
         let names: Vec<String> = filter.parts().into_iter().map(|part| part.0).collect();
         assert_eq!(names, ["--lang rust", "--lang go", "--symbol it's"]);
-        assert!(filter.condition().is_some() && Filter::default().condition().is_none());
+        assert!(
+            filter.condition(Names::Any).is_some()
+                && Filter::default().condition(Names::Any).is_none()
+        );
     }
 }

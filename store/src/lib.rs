@@ -330,6 +330,32 @@ async fn tidy(chunks: &Chunks, ledger: &mut Ledger, keep: Duration) -> Result<()
     index::prune(chunks, keep).await
 }
 
+/// How many threads the database computes with: it keeps two cores free otherwise, which leaves
+/// one thread on a machine with few.
+const DATABASE_THREADS: &str = "LANCE_CPU_THREADS";
+
+/// Gives the database all cores, unless somebody has said how many. To be called before it is used.
+///
+/// # Safety
+/// As for [`set_default`].
+pub unsafe fn set_threads() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // SAFETY: the caller keeps what this one asks for as well.
+    unsafe { set_default(DATABASE_THREADS, &cores.to_string()) };
+}
+
+/// Sets a variable of the environment for the database, which takes some of its settings from there
+/// only, unless somebody has set it.
+///
+/// # Safety
+/// No other thread may run, as it could read the environment meanwhile.
+pub unsafe fn set_default(name: &str, value: &str) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: the caller says that there is one thread.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
 /// Makes the runtime that the database needs.
 pub(crate) fn runtime(path: &Path) -> Result<Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()

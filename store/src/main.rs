@@ -13,10 +13,6 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// the time of writing is the clearing of pages.
 const KEPT_MS: i32 = 100;
 
-/// How many threads the database computes with: it keeps two cores free otherwise, which leaves
-/// one thread on a machine with few.
-const DATABASE_THREADS: &str = "LANCE_CPU_THREADS";
-
 /// What bounds the database's reading, which goes as far ahead as 2 GiB otherwise: the bytes that
 /// wait, and the rows of a batch, which have to fit in them with the widest vectors.
 const DATABASE_READING: [(&str, &str); 2] = [
@@ -27,19 +23,12 @@ const DATABASE_READING: [(&str, &str); 2] = [
 fn main() -> ExitCode {
     // SAFETY: sets a number that mimalloc reads when it frees memory; there is one thread yet.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT_MS.into()) };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    set_default(DATABASE_THREADS, &cores.to_string());
-    for (name, value) in DATABASE_READING {
-        set_default(name, value);
+    // SAFETY: there is one thread yet.
+    unsafe {
+        cs_store::set_threads();
+        for (name, value) in DATABASE_READING {
+            cs_store::set_default(name, value);
+        }
     }
     cs_common::tool::run("cs-store", cs_store::run)
-}
-
-/// Sets a variable of the environment for the database, which takes these settings from there
-/// only, unless somebody has set it.
-fn set_default(name: &str, value: &str) {
-    if std::env::var_os(name).is_none() {
-        // SAFETY: there is one thread yet, so that nothing reads the environment meanwhile.
-        unsafe { std::env::set_var(name, value) };
-    }
 }

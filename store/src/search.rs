@@ -20,7 +20,7 @@ use lancedb::DistanceType;
 use lancedb::index::scalar::{FtsQuery, FullTextSearchQuery, MultiMatchQuery};
 use tokio::runtime::Runtime;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, Names};
 use crate::folder::{Folder, Location};
 use crate::index::{PROBES, REFINE, TEXT_COLUMNS};
 use crate::kept::{KEPT_ROWS, Kept};
@@ -215,10 +215,11 @@ impl Store {
     /// [`Error::Database`] if the store cannot be read.
     pub fn search(&self, wanted: &Search<'_>) -> Result<Findings, Error> {
         self.runtime.block_on(async {
+            let names = self.names(wanted.filter).await?;
             let dense = timed(async {
                 match wanted.vector {
                     Some(vector) => {
-                        self.found(self.nearest_to(vector, wanted)?, "_distance")
+                        self.found(self.nearest_to(vector, wanted, names)?, "_distance")
                             .await
                     }
                     None => Ok(Vec::new()),
@@ -226,7 +227,10 @@ impl Store {
             });
             let text = timed(async {
                 match wanted.words {
-                    Some(words) => self.found(self.with_words(words, wanted)?, "_score").await,
+                    Some(words) => {
+                        self.found(self.with_words(words, wanted, names)?, "_score")
+                            .await
+                    }
                     None => Ok(Vec::new()),
                 }
             });
@@ -248,14 +252,35 @@ impl Store {
     /// # Errors
     /// [`Error::Database`] if the store cannot be read.
     pub fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<u64>, Error> {
-        let mut scanner = self.scanner(filter)?;
         self.runtime.block_on(async {
-            let limit = i64::try_from(limit).ok();
-            scanner
-                .limit(limit, None)
-                .map_err(|error| self.fail(error))?;
-            Ok(rows(&self.read(scanner).await?))
+            let names = self.names(filter).await?;
+            self.first_matching(filter, limit, names).await
         })
+    }
+
+    /// Tells where the symbol that a filter has is to be compared: where it is found.
+    async fn names(&self, filter: &Filter) -> Result<Names, Error> {
+        if filter.symbol.is_none() {
+            return Ok(Names::Any);
+        }
+        let indexed = self.first_matching(filter, 1, Names::Indexed).await?;
+        Ok(match indexed.is_empty() {
+            true => Names::Any,
+            false => Names::Indexed,
+        })
+    }
+
+    async fn first_matching(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        names: Names,
+    ) -> Result<Vec<u64>, Error> {
+        let mut scanner = self.scanner(filter, names)?;
+        scanner
+            .limit(i64::try_from(limit).ok(), None)
+            .map_err(|error| self.fail(error))?;
+        Ok(rows(&self.read(scanner).await?))
     }
 
     /// Returns some columns of rows, in their order; columns that the store lacks are left out.
@@ -306,8 +331,13 @@ impl Store {
             .map_err(|error| self.fail(error))
     }
 
-    fn nearest_to(&self, vector: &[f32], wanted: &Search<'_>) -> Result<Scanner, Error> {
-        let mut scanner = self.scanner(wanted.filter)?;
+    fn nearest_to(
+        &self,
+        vector: &[f32],
+        wanted: &Search<'_>,
+        names: Names,
+    ) -> Result<Scanner, Error> {
+        let mut scanner = self.scanner(wanted.filter, names)?;
         let vector = Float32Array::from(vector.to_vec());
         scanner
             .nearest(VECTOR, &vector, wanted.limit)
@@ -318,8 +348,8 @@ impl Store {
         Ok(scanner)
     }
 
-    fn with_words(&self, words: &str, wanted: &Search<'_>) -> Result<Scanner, Error> {
-        let mut scanner = self.scanner(wanted.filter)?;
+    fn with_words(&self, words: &str, wanted: &Search<'_>, names: Names) -> Result<Scanner, Error> {
+        let mut scanner = self.scanner(wanted.filter, names)?;
         let (columns, boosts) = TEXT_COLUMNS
             .into_iter()
             .map(|(column, boost)| (column.to_owned(), boost))
@@ -337,13 +367,13 @@ impl Store {
     }
 
     /// Starts a reading of the ids of rows that fit a filter.
-    fn scanner(&self, filter: &Filter) -> Result<Scanner, Error> {
+    fn scanner(&self, filter: &Filter, names: Names) -> Result<Scanner, Error> {
         let mut scanner = self.dataset.scan();
         scanner
             .project(&[] as &[&str])
             .map_err(|error| self.fail(error))?
             .with_row_id();
-        if let Some(condition) = filter.condition() {
+        if let Some(condition) = filter.condition(names) {
             scanner.filter_expr(condition).prefilter(true);
         }
         Ok(scanner)
