@@ -29,7 +29,7 @@ pub(crate) fn forget(at: &Location, args: FileArgs) -> Result<Outcome, Error> {
 }
 
 async fn forget_from(folder: &Folder, db: &Path, selection: &Selection) -> Result<Outcome, Error> {
-    let chunks = Chunks::open(folder).await?;
+    let chunks = Chunks::open_to_write(folder).await?;
     let mut ledger = Ledger::open(&chunks).await?;
     for name in selection.repos() {
         let stored = ledger.repos();

@@ -303,7 +303,7 @@ fn optimize(at: &Location, keep: Duration) -> Result<Outcome, Error> {
     let (before, after) = runtime(&at.path)?.block_on(async {
         let folder = Folder::open(at).await?;
         let before = folder.size().await?;
-        let chunks = Chunks::open(&folder).await?;
+        let chunks = Chunks::open_to_write(&folder).await?;
         let mut ledger = Ledger::open(&chunks).await?;
         let mut right = lock::maintenance(&folder, lock::LEASE).await?;
         let done = tidy(&chunks, &mut ledger, keep).await;

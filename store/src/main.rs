@@ -11,7 +11,7 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// How long freed memory is kept for what comes next, in milliseconds. With mimalloc's 10 half of
 /// the time of writing is the clearing of pages.
-const KEPT_MS: i32 = 100;
+const KEPT_MS: i32 = 1_000;
 
 /// What bounds the database's reading, which goes as far ahead as 2 GiB otherwise: the bytes that
 /// wait, and the rows of a batch, which have to fit in them with the widest vectors.

@@ -19,6 +19,7 @@ use futures::TryStreamExt as _;
 use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
 use lance::dataset::{CommitBuilder, Dataset, InsertBuilder, ReadParams, WriteMode, WriteParams};
 use lance::table::format::Fragment;
+use lance_table::io::commit::CommitHandler;
 use lancedb::Table;
 use lancedb::table::{NativeTable, WriteOptions};
 
@@ -62,13 +63,28 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Opens the table of a store that exists.
+    /// Opens the table of a store that exists, to read it.
     pub(crate) async fn open(folder: &Folder) -> Result<Self, Error> {
         let name = folder.table().await?;
+        Self::open_with(folder, name, None).await
+    }
+
+    /// Opens it to commit changes, for which all of its files are listed.
+    pub(crate) async fn open_to_write(folder: &Folder) -> Result<Self, Error> {
+        let name = folder.table().await?;
+        let commits = DurableCommits::of(folder, &name);
+        Self::open_with(folder, name, commits).await
+    }
+
+    async fn open_with(
+        folder: &Folder,
+        name: String,
+        commits: Option<Arc<dyn CommitHandler>>,
+    ) -> Result<Self, Error> {
         let path = folder.path();
         let fail = |error| Error::database(path, error);
         let mut table = folder.connect().await?.open_table(&name);
-        if let Some(commits) = DurableCommits::of(folder, &name) {
+        if let Some(commits) = commits {
             table = table.lance_read_params(ReadParams {
                 commit_handler: Some(commits),
                 ..ReadParams::default()
@@ -115,7 +131,7 @@ impl Chunks {
                 return made;
             }
         }
-        let chunks = Self::open(folder).await?;
+        let chunks = Self::open_to_write(folder).await?;
         let differences = differences(&chunks.model, offered);
         if !differences.is_empty() {
             return Err(Error::OtherModel {
