@@ -29,6 +29,17 @@ pub(crate) fn cut(embedder: Box<dyn Embedder>, dims: usize) -> Result<Box<dyn Em
     Ok(Box::new(Cut { embedder, model }))
 }
 
+/// Cuts vectors to a model's dimensions, and gives them the length 1 if it has such.
+pub(crate) fn shorten(vectors: &mut [Vec<f32>], model: &Model) {
+    for vector in vectors {
+        vector.truncate(model.dim);
+        let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+        if model.normalized && length > 0.0 {
+            vector.iter_mut().for_each(|value| *value /= length);
+        }
+    }
+}
+
 struct Cut {
     embedder: Box<dyn Embedder>,
     model: Model,
@@ -53,13 +64,7 @@ impl Embedder for Cut {
 
     fn run(&self, texts: Prepared) -> Result<Vec<Vec<f32>>, Error> {
         let mut vectors = self.embedder.run(texts)?;
-        for vector in &mut vectors {
-            vector.truncate(self.model.dim);
-            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-            if self.model.normalized && length > 0.0 {
-                vector.iter_mut().for_each(|value| *value /= length);
-            }
-        }
+        shorten(&mut vectors, &self.model);
         Ok(vectors)
     }
 }

@@ -94,7 +94,8 @@ pub(crate) struct SearchArgs {
 
     /// Only chunks with this plain or qualified name, such as open or Index.open
     ///
-    /// Without a question: where the symbol is defined.
+    /// If nothing has the name, what has a symbol that ends so. Without a question: where the symbol
+    /// is defined.
     #[arg(long, value_name = "NAME")]
     pub(crate) symbol: Option<String>,
 

@@ -147,8 +147,8 @@ fn embed(engine: &Engine, requests: &[Option<&Request>]) -> Vec<Result<Vectors, 
         Err(_) => valid
             .iter()
             .map(|request| {
-                let own = engine.vectors(&[request]).map_err(|error| said(&error))?;
-                Ok(own.into_iter().next().unwrap_or_default())
+                let own = engine.vectors_of(request);
+                own.map_err(|error| said(&error))
             })
             .collect(),
     };

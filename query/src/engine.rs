@@ -107,7 +107,7 @@ impl Engine {
     /// Those of reading a store.
     pub(crate) fn keep_columns(&mut self) -> Result<(), Error> {
         for open in &mut self.stores {
-            open.store.keep(&KEPT_COLUMNS)?;
+            open.store.keep(KEPT_COLUMNS)?;
         }
         Ok(())
     }
@@ -147,6 +147,23 @@ impl Engine {
             }
         }
         Ok(vectors)
+    }
+
+    /// Returns the vectors of one question.
+    ///
+    /// # Errors
+    /// As for [`Engine::vectors`].
+    pub(crate) fn vectors_of(&self, request: &Request) -> Result<Vectors, Error> {
+        let own = self.vectors(&[request])?;
+        Ok(own.into_iter().next().unwrap_or_default())
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// As for [`Engine::vectors`] and [`Engine::answer`].
+    pub(crate) fn ask(&self, request: &Request) -> Result<Vec<Hit>, Error> {
+        self.answer(request, &self.vectors_of(request)?)
     }
 
     /// Answers a question whose vectors are known: its hits, the best first.

@@ -68,8 +68,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     }
     // To take apart what it read takes longer than to end, which gives back all of it.
     let engine = ManuallyDrop::new(Engine::open(&stores(&args, &here)?, &here)?);
-    let vectors = engine.vectors(&[&request])?;
-    let hits = engine.answer(&request, &vectors.into_iter().next().unwrap_or_default())?;
+    let hits = engine.ask(&request)?;
     let found = print_hits(&args, request, hits, &engine, &here)?;
     if args.output.profile {
         engine.profile().report().tell();
@@ -123,11 +122,12 @@ fn print_hits(
     } else if args.output.files {
         print::files(&hits, stores, &mut text)
     } else if let Some(tokens) = args.output.context {
-        print::context(&hits, tokens, stores, &mut text).map(|written| {
-            if written == 0 && found {
+        print::context(&hits, tokens, stores, &mut text).map(|left_out| {
+            let written = left_out.len() < hits.len();
+            if found && !written {
                 log::warn!("none of the {} hits fits in {tokens} tokens", hits.len());
             }
-            found = written > 0;
+            found = written;
         })
     } else if let Some(colors) = terminal() {
         let style = Style {

@@ -8,20 +8,7 @@ use arrow_array::{Array, RecordBatch};
 /// take as long as the search.
 pub(crate) const RANK_COLUMNS: [&str; 6] = ["repo", "path", "kind", "name", "symbol", "start_line"];
 
-/// The columns that a session of many questions has in memory: those above, and what is as short.
-pub(crate) const KEPT_COLUMNS: [&str; 9] = [
-    "repo",
-    "path",
-    "project",
-    "language",
-    "kind",
-    "name",
-    "symbol",
-    "start_line",
-    "end_line",
-];
-
-/// The columns of a place.
+/// The columns of a place, those that are short first.
 pub(crate) const PLACE_COLUMNS: [&str; 13] = [
     "repo",
     "path",
@@ -30,13 +17,16 @@ pub(crate) const PLACE_COLUMNS: [&str; 13] = [
     "kind",
     "name",
     "symbol",
+    "start_line",
+    "end_line",
     "signature",
     "doc",
     "chunk_id",
     "parent_id",
-    "start_line",
-    "end_line",
 ];
+
+/// The columns that a session of many questions has in memory.
+pub(crate) const KEPT_COLUMNS: &[&str] = PLACE_COLUMNS.split_at(9).0;
 
 /// Where a chunk is and what it is named, as stored.
 #[derive(Clone, Debug, Default, PartialEq)]

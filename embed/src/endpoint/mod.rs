@@ -159,13 +159,7 @@ impl Embedder for EndpointModel {
             return Err(Error::endpoint(&self.service.url, "takes texts, not ids"));
         };
         let mut vectors = Service::run(&self.service, texts)?;
-        for vector in &mut vectors {
-            vector.truncate(self.model.dim);
-            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-            if self.model.normalized && length > 0.0 {
-                vector.iter_mut().for_each(|value| *value /= length);
-            }
-        }
+        crate::dims::shorten(&mut vectors, &self.model);
         Ok(vectors)
     }
 }

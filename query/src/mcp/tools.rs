@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::{JsonObject, Tool, ToolAnnotations, object};
 use serde_json::{Value, json};
 
 use super::Refusal;
@@ -52,10 +52,8 @@ pub(super) fn list() -> Vec<Tool> {
     };
     let tool = |name: &'static str, description: &'static str, required: &[&str], properties| {
         let schema = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        let Value::Object(schema) = schema else {
-            unreachable!("an object is written above");
-        };
-        Tool::new(name, description, schema).annotate(ToolAnnotations::default().read_only(true))
+        Tool::new(name, description, object(schema))
+            .annotate(ToolAnnotations::default().read_only(true))
     };
     vec![
         tool(
@@ -162,10 +160,7 @@ fn search(
         .strict()
         .request
         .map_err(Refusal::Arguments)?;
-    let hits = engine.vectors(&[&request]).and_then(|vectors| {
-        engine.answer(&request, &vectors.into_iter().next().unwrap_or_default())
-    });
-    let hits = hits.map_err(|error| match error {
+    let hits = engine.ask(&request).map_err(|error| match error {
         error @ crate::Error::NoSuchLine(_) => Refusal::Arguments(said(&error)),
         error => Refusal::Failed(said(&error)),
     })?;
@@ -178,11 +173,11 @@ fn search(
     };
     let mut answer = Vec::new();
     // Writing to memory does not fail.
-    let left_out = print::context_and_rest(&hits, tokens, stores, &mut answer)
+    let left_out = print::context(&hits, tokens, stores, &mut answer)
         .map_err(|error| Refusal::Failed(error.to_string()))?;
     if !left_out.is_empty() {
         answer.extend_from_slice(b"more, without their code:\n");
-        let places = &left_out[..left_out.len().min(PLACES)];
+        let places = left_out.into_iter().take(PLACES);
         print::plain(places, (stores, false), &mut answer)
             .map_err(|error| Refusal::Failed(error.to_string()))?;
     }

@@ -8,38 +8,27 @@ use crate::hit::Hit;
 /// Bytes that are taken for a token; tokenizers of language models need fewer tokens for code.
 const TOKEN_BYTES: usize = 3;
 
-/// Writes whole chunks under a line with their place while there is room for them; returns how
-/// many were written.
-pub(crate) fn context(
-    hits: &[Hit],
+/// Writes whole chunks under a line with their place while there is room for them; returns the hits
+/// for which there was none.
+pub(crate) fn context<'a>(
+    hits: &'a [Hit],
     tokens: u32,
     stores: Stores<'_>,
     out: &mut impl Write,
-) -> io::Result<usize> {
-    let rest = context_and_rest(hits, tokens, stores, out)?;
-    Ok(hits.len() - rest.len())
-}
-
-/// Does the same, and returns the hits for which there was no room.
-pub(crate) fn context_and_rest(
-    hits: &[Hit],
-    tokens: u32,
-    stores: Stores<'_>,
-    out: &mut impl Write,
-) -> io::Result<Vec<Hit>> {
+) -> io::Result<Vec<&'a Hit>> {
     let mut room = tokens as usize;
-    let mut rest = Vec::new();
+    let mut left_out = Vec::new();
     for hit in hits {
         let block = block(hit, stores);
         let size = block.len().div_ceil(TOKEN_BYTES);
         if size > room {
-            rest.push(hit.clone());
+            left_out.push(hit);
             continue;
         }
         room -= size;
         out.write_all(block.as_bytes())?;
     }
-    Ok(rest)
+    Ok(left_out)
 }
 
 fn block(hit: &Hit, stores: Stores<'_>) -> String {
@@ -97,10 +86,10 @@ mod tests {
             here: Path::new("/"),
         };
         let mut out = Vec::new();
-        let written = context(&hits, 20, stores, &mut out).unwrap();
+        let left_out = context(&hits, 20, stores, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "/a\n```\none\n```\n\n/c\n````\n``` in it\n````\n\n");
-        assert_eq!(written, 2);
+        assert_eq!(left_out, [&hits[1]]);
         assert!(text.len() <= 20 * TOKEN_BYTES);
     }
 }

@@ -11,8 +11,8 @@ use crate::hit::Hit;
 const WIDTH: usize = 160;
 
 /// Writes a line for each hit: its place, kind and symbol, and how it is declared or begins.
-pub(crate) fn plain(
-    hits: &[Hit],
+pub(crate) fn plain<'a>(
+    hits: impl IntoIterator<Item = &'a Hit>,
     (stores, explain): (Stores<'_>, bool),
     out: &mut impl Write,
 ) -> io::Result<()> {
