@@ -12,7 +12,7 @@ mod endpoint;
 mod error;
 mod fixed;
 mod folder;
-mod http;
+pub mod http;
 mod hub;
 mod models;
 mod precision;
@@ -28,7 +28,7 @@ use cs_common::tool::{LogArgs, Outcome};
 
 pub use device::DeviceName;
 pub use encoder::{EngineName, Pooling};
-pub use endpoint::{Address, EndpointArgs, EndpointEnv};
+pub use endpoint::{EndpointArgs, EndpointEnv};
 pub use error::Error;
 pub use folder::RecipeArgs;
 pub use hub::HubEnv;

@@ -7,6 +7,8 @@ use cs_common::tool::LogArgs;
 use cs_store::StorageArgs;
 use serde::{Deserialize, Serialize};
 
+use crate::chat::ChatArgs;
+
 /// Finds code by meaning: cs-query "where are failed uploads retried?"
 ///
 /// Exits with 0 if there are hits, 1 if there is none, 2 on failure.
@@ -35,6 +37,9 @@ pub struct Args {
     pub(crate) output: OutputArgs,
 
     #[command(flatten)]
+    pub(crate) chat: ChatArgs,
+
+    #[command(flatten)]
     pub(crate) many: ManyArgs,
 
     #[command(flatten)]
@@ -55,7 +60,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) mode: Mode,
 
-    /// How many hits to give at most [default: 10; with --context 100]
+    /// How many hits to give at most [default: 10; with --answer 30, with --context 100]
     #[arg(long, short = 'n', value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) limit: Option<u16>,
@@ -110,6 +115,20 @@ pub(crate) struct SearchArgs {
     /// The file has to be in the store, in any state; with a question both are looked for.
     #[arg(long, value_name = "FILE:LINE")]
     pub(crate) like: Option<String>,
+
+    /// Also search for what the code would say: base forms, what is written short (config, ctx)
+    ///
+    /// With --llm, for up to three queries in which a language model words the question anew.
+    #[arg(long)]
+    pub(crate) rewrite: bool,
+
+    /// Also ask the questions that the question is made of, each for itself, and fuse the hits
+    ///
+    /// "how are uploads retried, and where are sessions stored?" is two. With --llm a language model
+    /// parts it. The score is then the mean of a hit's shares of the best scores: half of it that of
+    /// the question, the rest those of its parts.
+    #[arg(long)]
+    pub(crate) decompose: bool,
 }
 
 /// What is printed of the hits.
@@ -142,11 +161,20 @@ pub(crate) struct OutputArgs {
     #[arg(long, conflicts_with_all = ["arrow", "files", "context"])]
     pub(crate) explain: bool,
 
+    /// Have a language model answer the question from what was found, with the places that say so
+    ///
+    /// --answer --llm http://localhost:11434 --llm-model qwen3. The answer is printed as it comes,
+    /// then the places that it cites. The model says so if the code holds no answer: then, and if the
+    /// service fails, the hits are printed, and the status is 1.
+    #[arg(long, requires = "llm", conflicts_with_all = ["arrow", "files", "context", "eval", "mcp"])]
+    pub(crate) answer: bool,
+
     /// Tell on standard error how long each stage took; with --json in the object, as `profile`
     ///
-    /// open: the stores; embed: the question; dense and text: the two searches, at the same time;
-    /// rank: ranking, and reading what is needed for it; read: the hits that are given. Of a batch
-    /// the times of all questions are added up.
+    /// open: the stores; decompose, rewrite: what to search for; embed: the question; dense and
+    /// text: the two searches, at the same time; rank: ranking, and reading what is needed for it;
+    /// read: the hits that are given; answer: the model's. Of a batch the times of all questions are
+    /// added up.
     #[arg(long, conflicts_with_all = ["eval", "mcp"])]
     pub(crate) profile: bool,
 }

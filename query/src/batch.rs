@@ -4,9 +4,8 @@
 //! question after the other; what has not yet been asked for is not read.
 
 use std::io::{self, BufRead, Read as _};
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +14,11 @@ use cs_common::tool::Outcome;
 
 use crate::Error;
 use crate::args::{OutputArgs, SearchArgs};
-use crate::engine::{Engine, Vectors};
-use crate::hit::Hit;
+use crate::asker::{Asked, Asker};
 use crate::print::{self, Answer, Stores, Told};
 use crate::questions::{Line, MAX_LINE, said};
 use crate::request::Request;
+use crate::side_by_side::side_by_side;
 
 /// How long a version of the stores is asked; after ten minutes it may be gone.
 const VERSION_LIFE: Duration = Duration::from_secs(60);
@@ -30,134 +29,141 @@ pub(crate) const MANY: usize = 32;
 /// Questions that are taken together at most.
 const WINDOW: usize = 64;
 
+/// How a batch is answered.
+pub(crate) struct Settings<'a> {
+    /// What holds where a question does not say it.
+    pub(crate) search: &'a SearchArgs,
+    pub(crate) output: &'a OutputArgs,
+    /// Tokens of code for a model that answers.
+    pub(crate) tokens: u32,
+    /// Questions that are answered at the same time.
+    pub(crate) threads: usize,
+    /// The current folder.
+    pub(crate) here: &'a Path,
+}
+
+/// How many questions came out how.
+#[derive(Default)]
+struct Counts {
+    found: u64,
+    failed: u64,
+    /// Answered, but not by all stages that were asked for.
+    in_part: u64,
+}
+
 /// Answers the questions on standard input.
 ///
-/// Tells if a question failed, or if none had a hit.
+/// Tells if a question failed or lacks a stage, or if none had a hit.
 ///
 /// # Errors
 /// Those of reading the input and writing the answers; a question that fails is answered so.
-pub(crate) fn run(
-    mut engine: Engine,
-    defaults: &SearchArgs,
-    threads: usize,
-    (here, output): (&Path, &OutputArgs),
-) -> Result<Outcome, Error> {
+pub(crate) fn run(mut asker: Asker, settings: &Settings<'_>) -> Result<Outcome, Error> {
     let mut opened = Instant::now();
     let lines = read_lines();
-    let (mut found, mut failed) = (0_u64, 0_u64);
+    let mut counts = Counts::default();
     let mut asked = 0;
     while let Some(window) = next_window(&lines)? {
         let lines: Vec<Line> = window
             .iter()
-            .map(|line| Line::read(line, defaults).strict())
+            .map(|line| Line::read(line, settings.search).strict())
             .collect();
         if opened.elapsed() > VERSION_LIFE {
-            engine.refresh()?;
+            asker.engine.refresh()?;
             opened = Instant::now();
         }
         if asked >= MANY {
-            engine.keep_columns()?;
+            asker.engine.keep_columns()?;
         }
         asked += lines.len();
-        let answers = answer_all(&engine, &lines, threads);
-        let stores = Stores {
-            stores: engine.stores(),
-            here,
-        };
-        let mut text = Vec::new();
-        for (line, answer) in lines.into_iter().zip(answers) {
-            let answer = match (line.request, answer) {
-                (Ok(request), Ok(hits)) => {
-                    found += u64::from(!hits.is_empty());
-                    Answer::Hits(Box::new(request), hits)
-                }
-                (Err(error), _) | (_, Err(error)) => {
-                    failed += 1;
-                    Answer::Failed {
-                        question: line.text,
-                        error,
-                    }
-                }
-            };
-            let told = Told {
-                id: line.id.as_ref(),
-                explain: output.explain,
-                profile: None,
-            };
-            print::json(&answer, told, stores, &mut text).map_err(cs_common::Error::from_output)?;
-        }
+        let text = answer_window(&asker, lines, settings, &mut counts)?;
         cs_common::stream::print(&text)?;
     }
-    if failed > 0 {
+    if counts.failed > 0 {
+        let failed = counts.failed;
         log::warn!("{failed} questions failed: their answers have an error");
     }
-    if output.profile {
-        engine.profile().report().tell();
+    if counts.in_part > 0 {
+        let in_part = counts.in_part;
+        log::warn!("{in_part} answers lack a stage: `failed` in them tells why");
     }
-    Ok(match failed == 0 && found > 0 {
-        true => Outcome::Done,
-        false => Outcome::Told,
-    })
+    if settings.output.profile {
+        asker.engine.profile().report().tell();
+    }
+    Ok(
+        match counts.failed + counts.in_part == 0 && counts.found > 0 {
+            true => Outcome::Done,
+            false => Outcome::Told,
+        },
+    )
 }
 
-/// Answers questions side by side, in their order; what could not be read has no answer.
+/// Returns the answers to some questions, a line each.
+fn answer_window(
+    asker: &Asker,
+    lines: Vec<Line>,
+    settings: &Settings<'_>,
+    counts: &mut Counts,
+) -> Result<Vec<u8>, Error> {
+    let stores = Stores {
+        stores: asker.engine.stores(),
+        here: settings.here,
+    };
+    let mut answers = answer_all(asker, &lines, settings.threads);
+    let mut said = Vec::new();
+    if settings.output.answer {
+        let asked = lines.iter().zip(&mut answers).collect();
+        said = side_by_side(asked, settings.threads, |(line, asked)| {
+            let (request, asked) = (line.request.as_ref().ok()?, asked.as_mut().ok()?);
+            let hear = |_: &str| ControlFlow::Continue(());
+            asker.answer(&request.text, asked, (stores, settings.tokens), hear)
+        });
+    }
+    let mut said = said.into_iter();
+    let mut text = Vec::new();
+    for (line, answer) in lines.into_iter().zip(answers) {
+        let said = said.next().flatten();
+        let answer = match (line.request, answer) {
+            (Ok(request), Ok(asked)) => {
+                counts.found += u64::from(!asked.hits.is_empty());
+                counts.in_part += u64::from(!asked.failed.is_empty());
+                Answer::Hits(Box::new(request), asked)
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                counts.failed += 1;
+                Answer::Failed {
+                    question: line.text,
+                    error,
+                }
+            }
+        };
+        let told = Told {
+            id: line.id.as_ref(),
+            explain: settings.output.explain,
+            answer: said,
+            profile: None,
+        };
+        print::json(&answer, told, stores, &mut text).map_err(cs_common::Error::from_output)?;
+    }
+    Ok(text)
+}
+
+/// Answers questions side by side, in their order; what could not be read is answered by why.
 pub(crate) fn answer_all(
-    engine: &Engine,
+    asker: &Asker,
     lines: &[Line],
     threads: usize,
-) -> Vec<Result<Vec<Hit>, String>> {
-    let requests: Vec<Option<&Request>> = lines
-        .iter()
-        .map(|line| line.request.as_ref().ok())
-        .collect();
-    let vectors = embed(engine, &requests);
-    let answers: Vec<OnceLock<Result<Vec<Hit>, String>>> = vec![OnceLock::new(); lines.len()];
-    let next = AtomicUsize::new(0);
-    let work = || loop {
-        let at = next.fetch_add(1, Ordering::Relaxed);
-        let Some(answer) = answers.get(at) else {
-            return;
-        };
-        let result = match (requests[at], &vectors[at]) {
-            (Some(request), Ok(vectors)) => engine
-                .answer(request, vectors)
-                .map_err(|error| said(&error)),
-            (_, Err(error)) => Err(error.clone()),
-            (None, _) => Err(String::new()),
-        };
-        // Each place is taken by one thread only.
-        let _ = answer.set(result);
+) -> Vec<Result<Asked, String>> {
+    let requests = lines.iter().filter_map(|line| line.request.as_ref().ok());
+    let requests: Vec<&Request> = requests.collect();
+    let mut answers = asker.ask_all(&requests, threads).into_iter();
+    let own = |line: &Line| match &line.request {
+        Err(error) => Err(error.clone()),
+        Ok(_) => match answers.next() {
+            Some(answer) => answer.map_err(|error| said(&error)),
+            None => Err("not answered".to_owned()),
+        },
     };
-    thread::scope(|scope| {
-        for _ in 1..threads.min(lines.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let done = answers.into_iter().map(OnceLock::into_inner);
-    done.map(|answer| answer.unwrap_or_else(|| Err("not answered".to_owned())))
-        .collect()
-}
-
-/// Embeds questions together; if that fails, each alone, so that one spoils no other.
-fn embed(engine: &Engine, requests: &[Option<&Request>]) -> Vec<Result<Vectors, String>> {
-    let valid: Vec<&Request> = requests.iter().copied().flatten().collect();
-    let mut vectors: Vec<Result<Vectors, String>> = match engine.vectors(&valid) {
-        Ok(vectors) => vectors.into_iter().map(Ok).collect(),
-        Err(_) => valid
-            .iter()
-            .map(|request| {
-                let own = engine.vectors_of(request);
-                own.map_err(|error| said(&error))
-            })
-            .collect(),
-    };
-    let mut vectors = vectors.drain(..);
-    let own = |request: &Option<&Request>| match request {
-        Some(_) => vectors.next().unwrap_or_else(|| Ok(Vec::new())),
-        None => Ok(Vec::new()),
-    };
-    requests.iter().map(own).collect()
+    lines.iter().map(own).collect()
 }
 
 /// Reads lines by a thread of its own, a window ahead at most.

@@ -149,28 +149,12 @@ impl Engine {
         Ok(vectors)
     }
 
-    /// Returns the vectors of one question.
-    ///
-    /// # Errors
-    /// As for [`Engine::vectors`].
-    pub(crate) fn vectors_of(&self, request: &Request) -> Result<Vectors, Error> {
-        let own = self.vectors(&[request])?;
-        Ok(own.into_iter().next().unwrap_or_default())
-    }
-
-    /// Answers a question.
-    ///
-    /// # Errors
-    /// As for [`Engine::vectors`] and [`Engine::answer`].
-    pub(crate) fn ask(&self, request: &Request) -> Result<Vec<Hit>, Error> {
-        self.answer(request, &self.vectors_of(request)?)
-    }
-
-    /// Answers a question whose vectors are known: its hits, the best first.
+    /// Searches for a question whose vectors are known: all that was found, the best first, without
+    /// its text.
     ///
     /// # Errors
     /// Those of reading a store, and [`Error::NoSuchLine`] for a line of no stored file.
-    pub(crate) fn answer(&self, request: &Request, vectors: &Vectors) -> Result<Vec<Hit>, Error> {
+    pub(crate) fn ranked(&self, request: &Request, vectors: &Vectors) -> Result<Vec<Hit>, Error> {
         let (vectors, example) = self.with_example(request, vectors)?;
         let question = Question::new(&request.text);
         let mut hits = Vec::new();
@@ -182,12 +166,9 @@ impl Engine {
         if let Some((store, example)) = &example {
             hits.retain(|hit| (hit.store, hit.row) != (*store, example.row));
         }
-        if let Some(least) = request.min_score {
-            hits.retain(|hit| hit.score >= least);
-        }
         // Stable: of equal ones those of the store that was named first come first.
         hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-        self.keep(request, hits)
+        Ok(hits)
     }
 
     /// Puts the vectors of the code that similar code is looked for in the place of the question's,
@@ -236,6 +217,7 @@ impl Engine {
         };
         let is_dense = request.mode == Mode::Dense;
         let words = Some(question.search_words()).filter(|words| !is_dense && !words.is_empty());
+        let words = words.map(|words| [&[words], &request.further[..]].concat().join(" "));
         let search = Search {
             vector,
             words: words.as_deref(),
@@ -282,8 +264,15 @@ impl Engine {
         Ok(candidates)
     }
 
-    /// Reads all of the hits that are to be given, and of no more than are needed for it.
-    fn keep(&self, request: &Request, mut hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
+    /// Returns those of a question's hits that are to be given, and reads them; no more are read
+    /// than are needed for it.
+    ///
+    /// # Errors
+    /// Those of reading a store.
+    pub(crate) fn kept(&self, request: &Request, mut hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
+        if let Some(least) = request.min_score {
+            hits.retain(|hit| hit.score >= least);
+        }
         let Some(regex) = &request.grep else {
             hits.truncate(request.reach());
             hits.drain(..request.offset.min(hits.len()));

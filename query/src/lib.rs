@@ -1,7 +1,10 @@
 //! The asking tool: finds the chunks of a store that answer a question.
 
+mod answer;
 mod args;
+mod asker;
 mod batch;
+mod chat;
 mod engine;
 mod error;
 mod eval;
@@ -9,14 +12,17 @@ mod hit;
 mod like;
 mod mcp;
 mod place;
+mod plan;
 mod print;
 mod profile;
 mod questions;
 mod rank;
 mod request;
+mod side_by_side;
 
 use std::io::IsTerminal as _;
 use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -27,14 +33,19 @@ use cs_store::{Location, Store};
 pub use args::Args;
 pub use error::Error;
 
+use answer::Answered;
+use asker::{Asked, Asker};
+use chat::Chat;
 use engine::Engine;
-use hit::Hit;
 use print::{Answer, Stores, Style, Told};
 use rank::Question;
 use request::Request;
 
 /// Hits that are tried for a context, unless -n says how many.
 const CONTEXT_LIMIT: usize = 100;
+
+/// Hits from which a model answers, unless -n says how many: about as many as have room.
+const ANSWER_LIMIT: usize = 30;
 
 /// Runs the tool.
 ///
@@ -49,34 +60,93 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, usize::from),
     };
+    let asker = || {
+        Ok::<_, Error>(Asker {
+            engine: Engine::open(&stores(&args, &here)?, &here)?,
+            chat: Chat::new(&args.chat),
+        })
+    };
     if let (Some(queries), Some(qrels)) = (&args.many.eval, &args.many.qrels) {
         let set = eval::Set::read(queries, qrels, &args.many.by, &args.search)?;
-        let engine = Engine::open(&stores(&args, &here)?, &here)?;
-        return eval::run(engine, set, threads, args.output.json);
+        return eval::run(asker()?, set, threads, args.output.json);
     }
     if args.many.batch {
-        let engine = Engine::open(&stores(&args, &here)?, &here)?;
-        return batch::run(engine, &args.search, threads, (&here, &args.output));
+        let settings = batch::Settings {
+            search: &args.search,
+            output: &args.output,
+            tokens: args.chat.llm_context,
+            threads,
+            here: &here,
+        };
+        return batch::run(asker()?, &settings);
     }
     if args.many.mcp {
-        let engine = Engine::open(&stores(&args, &here)?, &here)?;
-        return mcp::run(engine, args.search, &here);
+        return mcp::run(asker()?, args.search, &here);
     }
     let mut request = Request::new(&args.text.join(" "), &args.search)?;
-    if args.output.context.is_some() && args.search.limit.is_none() {
-        request.limit = CONTEXT_LIMIT;
+    if args.search.limit.is_none() {
+        request.limit = match (args.output.context, args.output.answer) {
+            (Some(_), _) => CONTEXT_LIMIT,
+            (None, true) => ANSWER_LIMIT,
+            (None, false) => request.limit,
+        };
     }
     // To take apart what it read takes longer than to end, which gives back all of it.
-    let engine = ManuallyDrop::new(Engine::open(&stores(&args, &here)?, &here)?);
-    let hits = engine.ask(&request)?;
-    let found = print_hits(&args, request, hits, &engine, &here)?;
-    if args.output.profile {
-        engine.profile().report().tell();
+    let asker = ManuallyDrop::new(asker()?);
+    let mut asked = asker.ask(&request)?;
+    let answered = match args.output.answer {
+        true => answer_question(&args, &request, &mut asked, (&asker, &here))?,
+        false => None,
+    };
+    let is_sound = answered.as_ref().is_none_or(Answered::is_sound);
+    let is_whole = is_sound && asked.failed.is_empty();
+    // Behind an answer only the places that it cites are of interest.
+    if let Some(answered) = answered.as_ref().filter(|_| is_sound && !args.output.json) {
+        asked.hits = answered.cited_of(&asked.hits);
     }
-    Ok(match found {
+    let found = print_hits(&args, request, (asked, answered), (&asker.engine, &here))?;
+    if args.output.profile {
+        asker.engine.profile().report().tell();
+    }
+    Ok(match found && is_whole {
         true => Outcome::Done,
         false => Outcome::Told,
     })
+}
+
+/// Has a question answered; unless that is to be in an object, shows the answer as it comes.
+fn answer_question(
+    args: &Args,
+    request: &Request,
+    asked: &mut Asked,
+    (asker, here): (&Asker, &Path),
+) -> Result<Option<Answered>, Error> {
+    let stores = Stores {
+        stores: asker.engine.stores(),
+        here,
+    };
+    let is_shown = !args.output.json;
+    let mut printed = Ok(());
+    let show = |text: &str| {
+        if is_shown {
+            printed = cs_common::stream::print(text.as_bytes());
+        }
+        match printed {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    let room = (stores, args.chat.llm_context);
+    let answered = asker.answer(&request.text, asked, room, show);
+    printed?;
+    if is_shown
+        && answered
+            .as_ref()
+            .is_some_and(|answered| !answered.text.is_empty())
+    {
+        cs_common::stream::print(b"\n\n")?;
+    }
+    Ok(answered)
 }
 
 /// Returns the stores that are asked: those that were named, or the nearest one.
@@ -93,36 +163,37 @@ fn stores(args: &Args, here: &Path) -> Result<Vec<Location>, Error> {
 fn print_hits(
     args: &Args,
     request: Request,
-    hits: Vec<Hit>,
-    engine: &Engine,
-    here: &Path,
+    (asked, answer): (Asked, Option<Answered>),
+    (engine, here): (&Engine, &Path),
 ) -> Result<bool, Error> {
     let stores = Stores {
         stores: engine.stores(),
         here,
     };
-    let mut found = !hits.is_empty();
+    let mut found = !asked.hits.is_empty();
     if !found {
         engine.tell_no_hit(&request)?;
     }
+    let hits = &asked.hits;
     if args.output.arrow {
-        print::arrow(&hits, request.offset, stores)?;
+        print::arrow(hits, request.offset, stores)?;
         return Ok(found);
     }
     let explain = args.output.explain;
     let mut text = Vec::new();
     let printed = if args.output.json {
-        let answer = Answer::Hits(Box::new(request), hits);
+        let answered = Answer::Hits(Box::new(request), asked);
         let told = Told {
             explain,
+            answer,
             profile: args.output.profile.then(|| engine.profile().report()),
             ..Told::default()
         };
-        print::json(&answer, told, stores, &mut text)
+        print::json(&answered, told, stores, &mut text)
     } else if args.output.files {
-        print::files(&hits, stores, &mut text)
+        print::files(hits, stores, &mut text)
     } else if let Some(tokens) = args.output.context {
-        print::context(&hits, tokens, stores, &mut text).map(|left_out| {
+        print::context(hits, tokens, stores, &mut text).map(|left_out| {
             let written = left_out.len() < hits.len();
             if found && !written {
                 log::warn!("none of the {} hits fits in {tokens} tokens", hits.len());
@@ -136,13 +207,13 @@ fn print_hits(
             grep: request.grep.as_ref(),
         };
         print::people(
-            &hits,
+            hits,
             &Question::new(&request.text),
             (stores, style),
             &mut text,
         )
     } else {
-        print::plain(&hits, (stores, explain), &mut text)
+        print::plain(hits, (stores, explain), &mut text)
     };
     printed.map_err(cs_common::Error::from_output)?;
     cs_common::stream::print(&text)?;

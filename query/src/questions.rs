@@ -43,6 +43,8 @@ struct Fields {
     symbol: Option<String>,
     grep: Option<String>,
     like: Option<String>,
+    rewrite: Option<bool>,
+    decompose: Option<bool>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -138,6 +140,8 @@ impl Fields {
             symbol: self.symbol.or_else(|| defaults.symbol.clone()),
             grep: self.grep.or_else(|| defaults.grep.clone()),
             like: self.like.or_else(|| defaults.like.clone()),
+            rewrite: self.rewrite.unwrap_or(defaults.rewrite),
+            decompose: self.decompose.unwrap_or(defaults.decompose),
         })
     }
 }

@@ -22,6 +22,12 @@ pub(crate) struct Request {
     pub(crate) filter: Filter,
     pub(crate) grep: Option<Regex>,
     pub(crate) like: Option<Like>,
+    /// Whether it is also worded as code is.
+    pub(crate) rewrite: bool,
+    /// Whether the questions that it is made of are asked as well.
+    pub(crate) decompose: bool,
+    /// Words that are searched for besides those of the question.
+    pub(crate) further: Vec<String>,
 }
 
 impl Request {
@@ -83,6 +89,9 @@ impl Request {
             filter,
             grep: grep.map_err(|error| Error::Grep(Box::new(error)))?,
             like,
+            rewrite: args.rewrite,
+            decompose: args.decompose,
+            further: Vec::new(),
         })
     }
 

@@ -12,6 +12,7 @@ mod endpoint;
 mod hub;
 mod indexes;
 mod interop;
+mod llm;
 mod manifest;
 mod mcp;
 mod pipe_matrix;

@@ -2,6 +2,7 @@
 //!
 //! A failing expectation prints the command, its status and both of its streams.
 
+pub mod chat;
 pub mod hub;
 pub mod s3;
 pub mod service;
@@ -30,11 +31,14 @@ pub const PLAINLY: &str = r#"plainly() {
 "#;
 
 /// Variables of the one who runs the tests that would change what they see.
-const FOREIGN: [&str; 23] = [
+const FOREIGN: [&str; 26] = [
     "CS_DB",
     "CS_ENDPOINT",
     "CS_API_KEY",
     "OPENAI_API_KEY",
+    "CS_LLM",
+    "CS_LLM_MODEL",
+    "CS_LLM_KEY",
     "XDG_CACHE_HOME",
     "HF_HOME",
     "HF_HUB_CACHE",

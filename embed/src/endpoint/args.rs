@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use cs_common::metadata;
 use cs_common::tool;
 
-use super::Address;
 use crate::Error;
-use crate::http::Token;
+use crate::http::{Address, Service, Token};
 
 /// How a service is asked for vectors.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -19,7 +18,7 @@ pub struct EndpointArgs {
     /// http://localhost:8080 for one on this machine. `/v1/embeddings` is added to a host alone,
     /// `/embeddings` to a path that does not end in it. A key is read from CS_API_KEY; for
     /// api.openai.com, without that, from OPENAI_API_KEY.
-    #[arg(long, value_name = "URL", requires = "model",
+    #[arg(long, value_name = "URL", requires = "model", value_parser = address,
           conflicts_with_all = ["revision", "device", "cuda", "threads", "pooling", "max_tokens",
                                 "dtype", "quantize"])]
     pub endpoint: Option<Address>,
@@ -65,8 +64,17 @@ impl Default for EndpointArgs {
     }
 }
 
-/// The only service that `OPENAI_API_KEY` is for.
-const OPENAI: &str = "api.openai.com";
+/// Reads the address of a service that embeds.
+///
+/// # Errors
+/// As for [`Address::parse`].
+pub(super) fn address(text: &str) -> Result<Address, String> {
+    let service = Service {
+        path: "embeddings",
+        key: "CS_API_KEY",
+    };
+    Address::parse(text, service)
+}
 
 /// What to do where a service wants to know who asks.
 pub(super) const KEY_HINT: &str =
@@ -100,16 +108,7 @@ impl EndpointEnv {
 
     /// Returns the key for a service that the user has named.
     pub(super) fn key_for(&self, address: &Address) -> Option<Token> {
-        let is_openai = address.host() == OPENAI;
-        let openai = self.openai_key.clone().filter(|_| is_openai);
-        let key = self.key.clone().or(openai);
-        if key.is_some() && !address.is_private() {
-            log::warn!(
-                "{}: the key goes over the network unencrypted, for https hides it",
-                address.url()
-            );
-        }
-        key
+        address.key(self.key.clone(), self.openai_key.clone())
     }
 
     /// Returns where questions to a store go, and what the environment has for that place.
@@ -124,13 +123,12 @@ impl EndpointEnv {
         stored: &metadata::Endpoint,
     ) -> Result<(Address, Self), Error> {
         let read = |url: &str, name: &str| {
-            url.parse()
-                .map_err(|cause| Error::endpoint(name, format!("the address {cause}")))
+            address(url).map_err(|cause| Error::endpoint(name, format!("the address {cause}")))
         };
         if let Some(own) = &self.endpoint {
             return Ok((read(own, "CS_ENDPOINT")?, self.clone()));
         }
-        let address: Address = read(&stored.url, "the store's model")?;
+        let address = read(&stored.url, "the store's model")?;
         if address.is_local() {
             return Ok((address, Self::default()));
         }
@@ -160,7 +158,7 @@ mod tests {
     }
 
     fn address(url: &str) -> Address {
-        url.parse().unwrap()
+        super::address(url).unwrap()
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! the texts. What passes by itself is waited for (`http::Patience`), everything else is an error:
 //! a vector is never made up, left out, or taken for another text's.
 
-mod address;
 mod args;
 mod wire;
 
@@ -16,11 +15,10 @@ use std::time::{Duration, Instant};
 
 use cs_common::metadata::{self, Model, UNKNOWN};
 
-pub use address::Address;
 pub use args::{EndpointArgs, EndpointEnv};
 
 use crate::folder::RecipeArgs;
-use crate::http::{Client, Failure, Limits, Patience};
+use crate::http::{Address, Client, Failure, Limits, Patience};
 use crate::{Embedder, Error, ModelSpec, Prepared};
 
 /// Batches of a window for each request that is under way: the more, the less the last ones are
@@ -367,7 +365,7 @@ mod tests {
 
     #[test]
     fn requests_are_bounded_by_texts_and_by_bytes() {
-        let address: Address = "http://localhost:1".parse().unwrap();
+        let address = args::address("http://localhost:1").unwrap();
         let args = EndpointArgs {
             batch_size: 3,
             batch_bytes: 10,

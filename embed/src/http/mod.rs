@@ -3,20 +3,23 @@
 //! Blocking, because a stage has nothing else to do meanwhile. Proxies are taken from
 //! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
+mod address;
 mod patience;
+mod post;
 mod tls;
 
 use std::fmt;
 use std::io::{self, Read as _};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request, Response, Uri, request};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, Body};
 
-pub(crate) use patience::Patience;
+pub use address::{Address, Service};
+pub use patience::Patience;
+pub use post::{Limits, Lines};
 use tls::TlsConnector;
 
 const CONNECT: Duration = Duration::from_secs(20);
@@ -29,22 +32,16 @@ const REDIRECTS: usize = 10;
 /// The largest answer that is held in memory.
 const MAX_TEXT: u64 = 32 << 20;
 
-/// Bytes of an answer that says what failed which are looked at.
-const MAX_COMPLAINT: u64 = 64 << 10;
-
-/// Characters of a server's own words that are told.
-const TOLD: usize = 300;
-
 /// Connections that are kept for the next request.
 const IDLE: usize = 64;
 
 /// A secret that says who asks. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Token(String);
+pub struct Token(String);
 
 impl Token {
     /// Returns the token in a text, if there is more than blanks in it.
-    pub(crate) fn new(text: &str) -> Option<Self> {
+    pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))
     }
@@ -58,11 +55,13 @@ impl fmt::Debug for Token {
 
 /// Why a request brought nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// There was no answer, or it was cut.
     #[error("{url}: {source}")]
     Transport {
+        /// Who was asked, without what follows the path.
         url: String,
+        /// What happened to the connection.
         #[source]
         source: Box<ureq::Error>,
     },
@@ -70,21 +69,35 @@ pub(crate) enum Failure {
     /// The answer was no success.
     #[error("{url}: HTTP status {status}{}", told(message))]
     Status {
+        /// Who was asked.
         url: String,
+        /// The status of HTTP.
         status: u16,
-        /// The server's own words and its word for the case, if it has some.
+        /// The server's own words, if it has some.
         message: Option<String>,
+        /// Its word for the case.
         code: Option<String>,
+        /// When it wants to hear again.
         retry_after: Option<Duration>,
     },
 
     /// The answer is not what was asked for.
     #[error("{url}: {cause}")]
-    Answer { url: String, cause: String },
+    Answer {
+        /// Who was asked.
+        url: String,
+        /// What is wrong with the answer.
+        cause: String,
+    },
 
     /// The answer is broken, as one that a proxy has cut.
     #[error("{url}: {cause}")]
-    Broken { url: String, cause: String },
+    Broken {
+        /// Who was asked.
+        url: String,
+        /// What is wrong with the answer.
+        cause: String,
+    },
 }
 
 fn told(message: &Option<String>) -> String {
@@ -120,7 +133,7 @@ impl Failure {
     }
 
     /// Tells whether nobody answers at all, as while a server starts again.
-    pub(crate) fn is_absence(&self) -> bool {
+    pub fn is_absence(&self) -> bool {
         match self {
             Self::Transport { source, .. } => match source.as_ref() {
                 ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
@@ -150,7 +163,7 @@ impl Failure {
 }
 
 /// A client with a token for one server.
-pub(crate) struct Client {
+pub struct Client {
     agent: Agent,
     /// The token, and the only origin that it is for.
     token: Option<(Token, Origin)>,
@@ -158,7 +171,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Makes a client that sends `token` to the server of the URL `server` and to no other.
-    pub(crate) fn new(server: &str, token: Option<Token>) -> Self {
+    pub fn new(server: &str, token: Option<Token>) -> Self {
         let config = Agent::config_builder()
             .user_agent(concat!("cs-embed/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT))
@@ -257,51 +270,6 @@ impl Client {
         Err(Failure::Answer { url, cause })
     }
 
-    /// Sends JSON once and returns what comes back.
-    ///
-    /// A redirect is followed within the same origin only: what is sent is for this server.
-    ///
-    /// # Errors
-    /// [`Failure`].
-    pub(crate) fn post(&self, url: &str, json: &[u8], limits: Limits) -> Result<Vec<u8>, Failure> {
-        let mut url = url.to_owned();
-        for _ in 0..REDIRECTS {
-            let request = self
-                .request(&Method::POST, &url)
-                .header("content-type", "application/json")
-                .body(json)
-                .map_err(|error| transport(&url, error.into()))?;
-            let timeout = Some(limits.timeout);
-            let request = self
-                .agent
-                .configure_request(request)
-                .timeout_global(timeout)
-                .timeout_recv_response(timeout)
-                .timeout_per_read(timeout)
-                .build();
-            let mut response = self
-                .agent
-                .run(request)
-                .map_err(|error| transport(&url, error))?;
-            let code = response.status();
-            if code.is_success() {
-                return read(&url, &mut response, limits.bytes);
-            }
-            if !code.is_redirection() {
-                return Err(self.complaint(url, response));
-            }
-            let target = text(response.headers(), "location").map(|to| absolute(&url, to));
-            let target = target.unwrap_or_default();
-            if !matches!(code.as_u16(), 307 | 308) || Origin::of(&target) != Origin::of(&url) {
-                let cause = format!("redirects to {}: name that address", plain(&target));
-                return Err(Failure::Answer { url, cause });
-            }
-            url = target;
-        }
-        let cause = format!("more than {REDIRECTS} redirects");
-        Err(Failure::Answer { url, cause })
-    }
-
     /// Begins a request, with the token if it is for this URL's server.
     fn request(&self, method: &Method, url: &str) -> request::Builder {
         // Without it a server may compress, and tell the length of that.
@@ -316,58 +284,6 @@ impl Client {
             _ => request,
         }
     }
-
-    /// Says what a server of JSON complains about, in its words.
-    fn complaint(&self, url: String, mut response: Response<Body>) -> Failure {
-        let mut body = Vec::new();
-        // What cannot be read of it adds nothing to the status.
-        let _ = response
-            .body_mut()
-            .as_reader()
-            .take(MAX_COMPLAINT)
-            .read_to_end(&mut body);
-        let mut failure = status(url, &response);
-        if let Failure::Status { message, code, .. } = &mut failure {
-            let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let error = &json["error"];
-            let words = [&error["message"], error, &json["message"], &json["detail"]];
-            let told = words.into_iter().find_map(Value::as_str);
-            *message = told.map(|told| self.harmless(told)).or(message.take());
-            *code = error["code"].as_str().map(str::to_owned).or(code.take());
-        }
-        failure
-    }
-
-    /// Makes a server's words fit to be printed: short, in one line, without the token.
-    fn harmless(&self, told: &str) -> String {
-        let told = match &self.token {
-            Some((Token(token), _)) => told.replace(token.as_str(), "…"),
-            None => told.to_owned(),
-        };
-        let plain = told.chars().map(|c| if c.is_control() { ' ' } else { c });
-        plain.take(TOLD).collect()
-    }
-}
-
-/// How long a request may take in all, and how large its answer may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) timeout: Duration,
-    pub(crate) bytes: u64,
-}
-
-/// Reads an answer of at most `limit` bytes.
-fn read(url: &str, response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let body = response.body_mut().as_reader();
-    body.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| transport(url, error.into()))?;
-    if bytes.len() as u64 > limit {
-        let (url, cause) = (plain(url), format!("answers with more than {limit} bytes"));
-        return Err(Failure::Answer { url, cause });
-    }
-    Ok(bytes)
 }
 
 /// Makes a request until it succeeds, or does not.

@@ -8,7 +8,7 @@ use super::Failure;
 /// The tries that are left for a request: the pauses double from half a second, or are as long as
 /// the server asks.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     failed: u32,
     retries: u32,
 }
@@ -29,12 +29,12 @@ impl Patience {
     const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
     /// Makes a request that fails again at most `retries` times.
-    pub(crate) fn new(retries: u32) -> Self {
+    pub fn new(retries: u32) -> Self {
         Self { failed: 0, retries }
     }
 
     /// Waits for as long as the server asks, or as is due; `false` where another try is in vain.
-    pub(crate) fn wait(&mut self, failure: &Failure) -> bool {
+    pub fn wait(&mut self, failure: &Failure) -> bool {
         match self.pause(failure) {
             Some(pause) => {
                 std::thread::sleep(pause);

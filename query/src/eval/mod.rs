@@ -12,8 +12,8 @@ use cs_common::tool::Outcome;
 
 use crate::Error;
 use crate::args::SearchArgs;
+use crate::asker::Asker;
 use crate::batch::{MANY, answer_all};
-use crate::engine::Engine;
 use crate::questions::Line;
 
 use figures::{Figures, TOP};
@@ -114,27 +114,32 @@ impl Set {
 /// # Errors
 /// [`Error::Line`] for a question that fails, and those of writing.
 pub(crate) fn run(
-    mut engine: Engine,
+    mut asker: Asker,
     set: Set,
     threads: usize,
     json: bool,
 ) -> Result<Outcome, Error> {
     if set.lines.len() > MANY {
-        engine.keep_columns()?;
+        asker.engine.keep_columns()?;
     }
     let mut judged = Vec::with_capacity(set.lines.len());
     for (lines, targets) in set.lines.chunks(WINDOW).zip(set.targets.chunks(WINDOW)) {
-        let answers = answer_all(&engine, lines, threads);
+        let answers = answer_all(&asker, lines, threads);
         for ((line, answer), targets) in lines.iter().zip(answers).zip(targets) {
             let id = line.id.as_ref().map(named).unwrap_or_default();
-            let hits = answer.map_err(|error| Error::Question {
+            let fail = |cause: String| Error::Question {
                 path: set.queries.clone(),
                 id: id.clone(),
-                cause: error,
-            })?;
+                cause,
+            };
+            let asked = answer.map_err(fail)?;
+            // The figures would be those of another way of asking.
+            if let Some(failed) = asked.failed.into_iter().next() {
+                return Err(fail(format!("--{}: {}", failed.stage, failed.error)));
+            }
             judged.push(Judged {
                 id,
-                figures: Figures::of(&hits, targets),
+                figures: Figures::of(&asked.hits, targets),
                 groups: set.by.iter().map(|field| group(line, field)).collect(),
             });
         }

@@ -19,7 +19,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt as _};
 
 use crate::Error;
 use crate::args::SearchArgs;
-use crate::engine::Engine;
+use crate::asker::Asker;
 
 /// How long after looking for what other processes stored it is not looked for again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,14 +32,14 @@ const INSTRUCTIONS: &str = "Semantic search in indexed code. Ask `search` before
 ///
 /// # Errors
 /// [`Error::Protocol`] if the other side does not speak the protocol.
-pub(crate) fn run(engine: Engine, defaults: SearchArgs, here: &Path) -> Result<Outcome, Error> {
+pub(crate) fn run(asker: Asker, defaults: SearchArgs, here: &Path) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Input)?;
     // It outlives the runtime below: the database has one of its own, which no task may end.
     let shared = Arc::new(Shared {
-        engine: RwLock::new(engine),
+        asker: RwLock::new(asker),
         looked: Mutex::new(Instant::now()),
         defaults,
         here: here.to_owned(),
@@ -68,7 +68,7 @@ pub(crate) fn run(engine: Engine, defaults: SearchArgs, here: &Path) -> Result<O
 struct Server(Arc<Shared>);
 
 struct Shared {
-    engine: RwLock<Engine>,
+    asker: RwLock<Asker>,
     /// When it was last looked for what other processes stored.
     looked: Mutex<Instant>,
     defaults: SearchArgs,
@@ -86,8 +86,8 @@ enum Refusal {
 
 impl Shared {
     fn keep_columns(&self) {
-        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = engine.keep_columns() {
+        let mut asker = self.asker.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = asker.engine.keep_columns() {
             log::warn!("{error}");
         }
     }
@@ -98,9 +98,9 @@ impl Shared {
         if looked.elapsed() < LOOK {
             return Ok(());
         }
-        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        engine.refresh()?;
-        engine.keep_columns()?;
+        let mut asker = self.asker.write().unwrap_or_else(PoisonError::into_inner);
+        asker.engine.refresh()?;
+        asker.engine.keep_columns()?;
         *looked = Instant::now();
         Ok(())
     }
@@ -108,8 +108,8 @@ impl Shared {
     fn call(&self, name: &str, arguments: JsonObject) -> Result<String, Refusal> {
         self.refresh()
             .map_err(|error| Refusal::Failed(crate::questions::said(&error)))?;
-        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        tools::call(&engine, name, arguments, (&self.defaults, &self.here))
+        let asker = self.asker.read().unwrap_or_else(PoisonError::into_inner);
+        tools::call(&asker, name, arguments, (&self.defaults, &self.here))
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Refusal;
 use crate::args::SearchArgs;
+use crate::asker::Asker;
 use crate::engine::Engine;
 use crate::like;
 use crate::place::{PLACE_COLUMNS, Place};
@@ -87,13 +88,13 @@ pub(super) fn list() -> Vec<Tool> {
 
 /// Calls a tool.
 pub(super) fn call(
-    engine: &Engine,
+    asker: &Asker,
     name: &str,
     mut arguments: JsonObject,
     (defaults, here): (&SearchArgs, &Path),
 ) -> Result<String, Refusal> {
     match name {
-        "search" => search(engine, arguments, (defaults, here)),
+        "search" => search(asker, arguments, (defaults, here)),
         "similar" | "symbol" => {
             let (own, field) = match name {
                 "similar" => ("at", "like"),
@@ -103,16 +104,16 @@ pub(super) fn call(
             refuse_field(&arguments, "question")?;
             let value = text_of(&mut arguments, own)?;
             arguments.insert(field.to_owned(), value.into());
-            search(engine, arguments, (defaults, here))
+            search(asker, arguments, (defaults, here))
         }
         "outline" => {
             let path = text_of(&mut arguments, "path")?;
             refuse_others(&arguments)?;
-            outline(engine, Path::new(&path), here)
+            outline(&asker.engine, Path::new(&path), here)
         }
         "status" => {
             refuse_others(&arguments)?;
-            status(engine).map_err(|error| Refusal::Failed(said(&error)))
+            status(&asker.engine).map_err(|error| Refusal::Failed(said(&error)))
         }
         name => Err(Refusal::Arguments(format!("no tool is named {name:?}"))),
     }
@@ -143,7 +144,7 @@ fn refuse_others(arguments: &JsonObject) -> Result<(), Refusal> {
 
 /// Answers a question whose fields are those of a line of `--batch`.
 fn search(
-    engine: &Engine,
+    asker: &Asker,
     mut arguments: JsonObject,
     (defaults, here): (&SearchArgs, &Path),
 ) -> Result<String, Refusal> {
@@ -160,15 +161,16 @@ fn search(
         .strict()
         .request
         .map_err(Refusal::Arguments)?;
-    let hits = engine.ask(&request).map_err(|error| match error {
+    let asked = asker.ask(&request).map_err(|error| match error {
         error @ crate::Error::NoSuchLine(_) => Refusal::Arguments(said(&error)),
         error => Refusal::Failed(said(&error)),
     })?;
+    let hits = asked.hits;
     if hits.is_empty() {
         return Ok("no hit\n".to_owned());
     }
     let stores = Stores {
-        stores: engine.stores(),
+        stores: asker.engine.stores(),
         here,
     };
     let mut answer = Vec::new();

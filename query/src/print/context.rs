@@ -8,46 +8,72 @@ use crate::hit::Hit;
 /// Bytes that are taken for a token; tokenizers of language models need fewer tokens for code.
 const TOKEN_BYTES: usize = 3;
 
-/// Writes whole chunks under a line with their place while there is room for them; returns the hits
-/// for which there was none.
+/// Whole chunks, as many as there is room for.
+#[derive(Debug)]
+pub(crate) struct Packed<'a> {
+    /// Which of the hits, and how it is shown.
+    pub(crate) pieces: Vec<(usize, Piece)>,
+    /// The hits for which there was no room.
+    pub(crate) left_out: Vec<&'a Hit>,
+}
+
+/// A chunk as a language model is shown it.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// `path:first-last`.
+    pub(crate) place: String,
+    /// The place, what is there, and the code in a fence.
+    pub(crate) text: String,
+}
+
+/// Packs whole chunks, each under a line with its place, while there is room for them.
+pub(crate) fn packed<'a>(hits: &'a [Hit], tokens: u32, stores: Stores<'_>) -> Packed<'a> {
+    let mut room = tokens as usize;
+    let (mut pieces, mut left_out) = (Vec::new(), Vec::new());
+    for (at, hit) in hits.iter().enumerate() {
+        let piece = piece(hit, stores);
+        let size = piece.text.len().div_ceil(TOKEN_BYTES);
+        if size > room {
+            left_out.push(hit);
+            continue;
+        }
+        room -= size;
+        pieces.push((at, piece));
+    }
+    Packed { pieces, left_out }
+}
+
+/// Writes whole chunks while there is room for them; returns the hits for which there was none.
 pub(crate) fn context<'a>(
     hits: &'a [Hit],
     tokens: u32,
     stores: Stores<'_>,
     out: &mut impl Write,
 ) -> io::Result<Vec<&'a Hit>> {
-    let mut room = tokens as usize;
-    let mut left_out = Vec::new();
-    for hit in hits {
-        let block = block(hit, stores);
-        let size = block.len().div_ceil(TOKEN_BYTES);
-        if size > room {
-            left_out.push(hit);
-            continue;
-        }
-        room -= size;
-        out.write_all(block.as_bytes())?;
+    let packed = packed(hits, tokens, stores);
+    for (_, piece) in packed.pieces {
+        out.write_all(piece.text.as_bytes())?;
     }
-    Ok(left_out)
+    Ok(packed.left_out)
 }
 
-fn block(hit: &Hit, stores: Stores<'_>) -> String {
-    let place = &hit.place;
-    let mut header = harmless(&stores.shown(hit).text);
-    if let (Some(start), Some(end)) = (place.start_line, place.end_line) {
-        header.push_str(&format!(":{start}-{end}"));
+fn piece(hit: &Hit, stores: Stores<'_>) -> Piece {
+    let mut place = harmless(&stores.shown(hit).text);
+    if let (Some(start), Some(end)) = (hit.place.start_line, hit.place.end_line) {
+        place.push_str(&format!(":{start}-{end}"));
     }
-    let kind = place.kind.as_deref().filter(|_| place.title().is_some());
-    for part in kind.into_iter().chain(place.title()) {
+    let mut header = place.clone();
+    let kind = hit.place.kind.as_deref();
+    let kind = kind.filter(|_| hit.place.title().is_some());
+    for part in kind.into_iter().chain(hit.place.title()) {
         header.push(' ');
         header.push_str(&harmless(part));
     }
     let fence = fence(&hit.content);
-    let language = place.language.as_deref().unwrap_or_default();
-    format!(
-        "{header}\n{fence}{language}\n{}\n{fence}\n\n",
-        hit.content.trim_end()
-    )
+    let language = hit.place.language.as_deref().unwrap_or_default();
+    let content = hit.content.trim_end();
+    let text = format!("{header}\n{fence}{language}\n{content}\n{fence}\n\n");
+    Piece { place, text }
 }
 
 /// Returns a fence that does not occur in a text.

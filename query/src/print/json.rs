@@ -6,8 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Stores;
+use crate::answer::Answered;
 use crate::args::Mode;
+use crate::asker::Asked;
 use crate::hit::{Hit, Reason};
+use crate::plan::Failed;
 use crate::profile::Report;
 use crate::request::Request;
 
@@ -15,7 +18,7 @@ use crate::request::Request;
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Its hits.
-    Hits(Box<Request>, Vec<Hit>),
+    Hits(Box<Request>, Asked),
     /// Why there are none.
     Failed {
         /// The question, if it could be read.
@@ -32,6 +35,8 @@ pub(crate) struct Told<'a> {
     pub(crate) id: Option<&'a Value>,
     /// Why each hit stands where it does.
     pub(crate) explain: bool,
+    /// What a model says of it.
+    pub(crate) answer: Option<Answered>,
     /// Where the time went.
     pub(crate) profile: Option<Report>,
 }
@@ -43,8 +48,14 @@ struct Record<'a> {
     question: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    parts: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     hits: Option<Vec<HitRecord<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Answered>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    failed: &'a [Failed],
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,32 +103,33 @@ pub(crate) fn json(
     stores: Stores<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let Told {
-        id,
-        explain,
-        profile,
-    } = told;
     let record = match answer {
-        Answer::Hits(request, hits) => Record {
-            id,
+        Answer::Hits(request, asked) => Record {
+            id: told.id,
             question: Some(&request.text),
             mode: Some(request.mode),
+            parts: &asked.parts,
             hits: Some(
                 (request.offset + 1..)
-                    .zip(hits)
-                    .map(|(rank, hit)| hit_record(rank, hit, stores, explain))
+                    .zip(&asked.hits)
+                    .map(|(rank, hit)| hit_record(rank, hit, stores, told.explain))
                     .collect(),
             ),
+            answer: told.answer,
+            failed: &asked.failed,
             error: None,
-            profile,
+            profile: told.profile,
         },
         Answer::Failed { question, error } => Record {
-            id,
+            id: told.id,
             question: question.as_deref(),
             mode: None,
+            parts: &[],
             hits: None,
+            answer: None,
+            failed: &[],
             error: Some(error),
-            profile,
+            profile: told.profile,
         },
     };
     serde_json::to_writer(&mut *out, &record)?;

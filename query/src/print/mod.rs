@@ -13,7 +13,7 @@ use crate::engine::OpenStore;
 use crate::hit::Hit;
 
 pub(crate) use arrow::arrow;
-pub(crate) use context::context;
+pub(crate) use context::{context, packed};
 pub(crate) use json::{Answer, Told, json};
 pub(crate) use people::{Style, people};
 pub(crate) use plain::{files, plain};

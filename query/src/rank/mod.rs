@@ -18,6 +18,7 @@ use crate::hit::{Hit, Reason};
 use crate::place::Place;
 
 pub(crate) use question::{Kind, Question};
+pub(crate) use words::is_stop_word;
 
 use weights::{AGAIN, FILE_HITS, MOST_AGAIN, Weights};
 
@@ -97,12 +98,26 @@ pub(crate) fn order(question: &Question, mode: Mode, candidates: Vec<Candidate>)
         .zip(scores)
         .map(|(candidate, score)| candidate.into_hit(score))
         .collect();
-    sort(&mut hits);
-    if mode == Mode::Hybrid {
-        put_back(&mut hits);
-        sort(&mut hits);
-    }
+    arrange(&mut hits, mode);
     hits
+}
+
+/// Puts scored hits in order, the best first; in a hybrid search a file's further hits further down.
+pub(crate) fn arrange(hits: &mut [Hit], mode: Mode) {
+    sort(hits);
+    if mode == Mode::Hybrid {
+        put_back(hits);
+        sort(hits);
+    }
+}
+
+/// Returns a hit's score as it was before it was put back behind its file's other hits.
+pub(crate) fn for_itself(hit: &Hit) -> f32 {
+    let again = hit
+        .reasons
+        .iter()
+        .filter(|reason| reason.rule == AGAIN_RULE);
+    hit.score - again.map(|reason| reason.adds).sum::<f32>()
 }
 
 /// Scores what one side found as that side does.
@@ -232,6 +247,9 @@ fn is_loose(place: &Place) -> bool {
     )
 }
 
+/// What a file's further hits lose.
+const AGAIN_RULE: &str = "file again";
+
 /// Puts back the further hits of a file, each more than the one before it.
 fn put_back(hits: &mut [Hit]) {
     let mut seen: HashMap<(usize, String, String), i32> = HashMap::new();
@@ -242,7 +260,7 @@ fn put_back(hits: &mut [Hit]) {
             let adds = hit.score * (AGAIN.powi((*before).min(MOST_AGAIN)) - 1.0);
             hit.score += adds;
             hit.reasons.push(Reason {
-                rule: "file again",
+                rule: AGAIN_RULE,
                 adds,
             });
         }

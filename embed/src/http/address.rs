@@ -1,29 +1,81 @@
 //! The address that texts are sent to, as a user types it and as a store keeps it.
 
 use std::fmt;
-use std::str::FromStr;
 
 use ureq::http::Uri;
+
+use super::Token;
+
+/// The only service that `OPENAI_API_KEY` is for.
+const OPENAI: &str = "api.openai.com";
+
+/// What a service is for: how its addresses end, and where its key is.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// What follows `/v1/`.
+    pub path: &'static str,
+    /// The variable of the environment with the key.
+    pub key: &'static str,
+}
 
 /// The address of a service, without anything that is secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
 impl Address {
+    /// Completes what names a service: a host, its `/v1`, or the whole address.
+    ///
+    /// # Errors
+    /// Says what is wrong without repeating it: there may be a key in it.
+    pub fn parse(text: &str, service: Service) -> Result<Self, String> {
+        let Service { path: own, key } = service;
+        let uri: Uri = text.trim().parse().map_err(|_| "is no URL".to_owned())?;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if !matches!(scheme, "http" | "https") || authority.is_empty() {
+            return Err("is no URL: http://localhost:8080/v1, say".to_owned());
+        }
+        if authority.contains('@') || uri.query().is_some() {
+            return Err(format!(
+                "has a user, a password or a query in it: a key belongs into {key}"
+            ));
+        }
+        let path = match uri.path().trim_end_matches('/') {
+            "" => format!("/v1/{own}"),
+            path if path.ends_with(&format!("/{own}")) => path.to_owned(),
+            path => format!("{path}/{own}"),
+        };
+        let authority = authority.to_ascii_lowercase();
+        Ok(Self(format!("{scheme}://{authority}{path}")))
+    }
+
     /// Returns the URL that texts are sent to.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.0
     }
 
     /// Returns the host's name.
-    pub(super) fn host(&self) -> String {
+    fn host(&self) -> String {
         let uri: Option<Uri> = self.0.parse().ok();
         let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
         host.to_ascii_lowercase()
     }
 
+    /// Returns the key for it: the user's own one, or for OpenAI alone that of OpenAI; warns if it
+    /// can be read on its way.
+    pub fn key(&self, own: Option<Token>, openai: Option<Token>) -> Option<Token> {
+        let key = own.or(openai.filter(|_| self.host() == OPENAI));
+        if key.is_some() && !self.is_private() {
+            log::warn!(
+                "{}: the key goes over the network unencrypted, for https hides it",
+                self.0
+            );
+        }
+        key
+    }
+
     /// Tells whether what is sent stays on this machine.
-    pub(super) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         let host = self.host();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_loopback = |address: std::net::IpAddr| address.is_loopback();
@@ -31,7 +83,7 @@ impl Address {
     }
 
     /// Tells whether what is sent cannot be read on its way.
-    pub(super) fn is_private(&self) -> bool {
+    fn is_private(&self) -> bool {
         self.0.starts_with("https://") || self.is_local()
     }
 }
@@ -42,40 +94,14 @@ impl fmt::Debug for Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = String;
-
-    /// Completes what names a service: a host, its `/v1`, or the whole address.
-    ///
-    /// # Errors
-    /// Says what is wrong without repeating it: there may be a key in it.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let uri: Uri = text.trim().parse().map_err(|_| "is no URL".to_owned())?;
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        if !matches!(scheme, "http" | "https") || authority.is_empty() {
-            return Err("is no URL: http://localhost:8080/v1, say".to_owned());
-        }
-        if authority.contains('@') || uri.query().is_some() {
-            return Err(
-                "has a user, a password or a query in it: a key belongs into CS_API_KEY".to_owned(),
-            );
-        }
-        let path = match uri.path().trim_end_matches('/') {
-            "" => "/v1/embeddings".to_owned(),
-            path if path.ends_with("/embeddings") => path.to_owned(),
-            path => format!("{path}/embeddings"),
-        };
-        Ok(Self(format!(
-            "{scheme}://{}{path}",
-            authority.to_ascii_lowercase()
-        )))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EMBEDDINGS: Service = Service {
+        path: "embeddings",
+        key: "CS_API_KEY",
+    };
 
     #[test]
     fn an_address_is_completed() {
@@ -94,9 +120,9 @@ mod tests {
             ),
             ("http://[::1]:80/api", "http://[::1]:80/api/embeddings"),
         ] {
-            let address: Address = text.parse().unwrap();
+            let address = Address::parse(text, EMBEDDINGS).unwrap();
             assert_eq!(address.url(), url, "{text}");
-            assert_eq!(address.url().parse(), Ok(address), "{text}");
+            assert_eq!(Address::parse(address.url(), EMBEDDINGS), Ok(address));
         }
     }
 
@@ -107,12 +133,12 @@ mod tests {
             "https://secret@host/v1",
             "https://host/v1?key=secret",
         ] {
-            let cause = text.parse::<Address>().unwrap_err();
+            let cause = Address::parse(text, EMBEDDINGS).unwrap_err();
             assert!(cause.contains("CS_API_KEY"), "{cause}");
             assert!(!cause.contains("secret"), "{cause}");
         }
         for text in ["", "host", "localhost:8080", "ftp://host", "/v1", "http://"] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(Address::parse(text, EMBEDDINGS).is_err(), "{text}");
         }
     }
 
@@ -126,7 +152,7 @@ mod tests {
             ("http://10.0.0.1", false, false),
             ("https://api.example", false, true),
         ] {
-            let address: Address = text.parse().unwrap();
+            let address = Address::parse(text, EMBEDDINGS).unwrap();
             assert_eq!(address.is_local(), local, "{text}");
             assert_eq!(address.is_private(), private, "{text}");
         }
