@@ -144,8 +144,9 @@ impl Recipe {
                 folder.display()
             );
         }
-        recipe.read_limits()?;
-        recipe.max_tokens = args.max_tokens.or(recipe.max_tokens);
+        let limits = Limits::read(&recipe.encoder)?;
+        recipe.lower_case = limits.lower_case;
+        recipe.max_tokens = args.max_tokens.or(limits.max_tokens);
         Ok(recipe)
     }
 
@@ -252,18 +253,33 @@ impl Recipe {
         }
         Ok(())
     }
+}
 
-    /// Reads how many tokens a text may have, and whether it is lower-cased.
-    fn read_limits(&mut self) -> Result<(), Error> {
-        let own = Config::read_if_there(&self.encoder.join("sentence_bert_config.json"))?;
-        self.lower_case = own.flag("do_lower_case", false);
-        self.max_tokens = own.size_if_there("max_seq_length")?;
-        if self.max_tokens.is_none() {
-            let tokenizer = Config::read_if_there(&self.encoder.join("tokenizer_config.json"))?;
+/// What is done to a text before the tokenizer, and after it.
+pub(crate) struct Limits {
+    /// Whether it is lower-cased.
+    pub(crate) lower_case: bool,
+    /// Tokens after which it is cut, if that is said.
+    pub(crate) max_tokens: Option<usize>,
+}
+
+impl Limits {
+    /// Reads what an encoder's folder says.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::read`].
+    pub(crate) fn read(encoder: &Path) -> Result<Self, Error> {
+        let own = Config::read_if_there(&encoder.join("sentence_bert_config.json"))?;
+        let mut max_tokens = own.size_if_there("max_seq_length")?;
+        if max_tokens.is_none() {
+            let tokenizer = Config::read_if_there(&encoder.join("tokenizer_config.json"))?;
             let limit = tokenizer.number("model_max_length", f64::INFINITY)?;
-            self.max_tokens = (limit < LIMIT).then_some(limit as usize);
+            max_tokens = (limit < LIMIT).then_some(limit as usize);
         }
-        Ok(())
+        Ok(Self {
+            lower_case: own.flag("do_lower_case", false),
+            max_tokens,
+        })
     }
 }
 

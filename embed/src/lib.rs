@@ -16,6 +16,7 @@ pub mod http;
 mod hub;
 mod models;
 mod precision;
+mod rerank;
 mod stage;
 mod tokens;
 mod wordpiece;
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use folder::RecipeArgs;
 pub use hub::HubEnv;
 pub use precision::{Dtype, PrecisionArgs, Quantize};
+pub use rerank::{Reranker, open_reranker};
 
 use cache::CacheArgs;
 use encoder::EncoderModel;

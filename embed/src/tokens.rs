@@ -12,7 +12,7 @@ use crate::wordpiece::WordPiece;
 ///
 /// A word that is no token in the vocabulary counts as one however long it is, up to 100
 /// characters; text beyond this many bytes for each token that is wanted is not looked at.
-const BYTES_A_TOKEN: usize = 64;
+pub(crate) const BYTES_A_TOKEN: usize = 64;
 
 /// What makes ids of a text, and no special ones around them.
 pub(crate) struct Pieces {

@@ -22,13 +22,15 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::encoder::spec::{Architecture, Ends, LayerWeights, NormWeights, Order, QueryKeyNorm};
-use crate::encoder::{Batch, Checkpoint, Engine, Pooling};
+use crate::encoder::{Batch, Checkpoint, Engine, Pooling, Text};
 use attention::Shape;
 use linear::{End, Linear};
 pub(crate) use machine::{Machine, Precision};
-use numbers::{normalize, rotate};
+use numbers::rotate;
+pub(crate) use numbers::{normalize, sum_of_products};
 use pack::Operand;
 use rotary::Rotary;
+pub(crate) use vectors::activate;
 
 /// Tokens of a part: enough rows for each panel of weights, few enough for a core's second cache.
 const PART_TOKENS: usize = 256;
@@ -79,7 +81,7 @@ struct Workspace {
 
 /// Texts that run through the layers together.
 struct Part<'a> {
-    texts: &'a [&'a [u32]],
+    texts: &'a Batch<'a>,
     tokens: usize,
     /// Whether all threads share it.
     is_shared: bool,
@@ -129,7 +131,7 @@ impl CpuEngine {
         self.run_part(part, &mut work);
         let hidden = self.architecture.hidden;
         let mut rest = work.states.as_slice();
-        let pool = |text: &&[u32]| {
+        let pool = |text: &Text<'_>| {
             let (states, later) = rest.split_at(text.len() * hidden);
             rest = later;
             pooling.pool(states, hidden)
@@ -164,14 +166,17 @@ impl CpuEngine {
         let hidden = self.architecture.hidden;
         states.clear();
         states.resize(part.tokens * hidden, 0.0);
-        let tokens = part.texts.iter().flat_map(|text| text.iter().enumerate());
-        for ((position, id), state) in tokens.zip(states.chunks_exact_mut(hidden)) {
-            self.ends.tokens.add_row(*id as usize, state);
+        let tokens = part.texts.iter().flat_map(|text| {
+            let token = |position| (position, text.ids[position], text.segment(position));
+            (0..text.len()).map(token)
+        });
+        for ((position, id, segment), state) in tokens.zip(states.chunks_exact_mut(hidden)) {
+            self.ends.tokens.add_row(id as usize, state);
             if let Some((table, first)) = &self.ends.positions {
                 table.add_row(first + position, state);
             }
-            if let Some(segment) = &self.ends.segment {
-                state.iter_mut().zip(segment).for_each(|(x, y)| *x += y);
+            if let Some(table) = &self.ends.segments {
+                table.add_row(segment, state);
             }
             if let Some(norm) = &self.ends.norm {
                 normalize(
@@ -347,7 +352,7 @@ impl Engine for CpuEngine {
 }
 
 impl<'a> Part<'a> {
-    fn new(texts: &'a [&'a [u32]], is_shared: bool) -> Self {
+    fn new(texts: &'a Batch<'a>, is_shared: bool) -> Self {
         Self {
             texts,
             tokens: texts.iter().map(|text| text.len()).sum(),
@@ -370,7 +375,7 @@ fn resize(numbers: &mut Vec<f32>, length: usize) {
 }
 
 /// Cuts texts into parts of whole texts and about [`PART_TOKENS`] tokens.
-fn parts<'a>(texts: &'a [&'a [u32]]) -> Vec<&'a [&'a [u32]]> {
+fn parts<'a>(texts: &'a Batch<'a>) -> Vec<&'a Batch<'a>> {
     let mut parts = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (index, text) in texts.iter().enumerate() {

@@ -29,6 +29,23 @@ pub(super) fn sum(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// Sums the products of the numbers of two rows of one length.
+#[inline(always)]
+pub(crate) fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (a_whole, a_rest) = a.as_chunks::<LANES>();
+    let (b_whole, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_whole.iter().zip(b_whole) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
+        }
+    }
+    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane += a * b;
+    }
+    lanes.iter().sum()
+}
+
 /// Returns the largest number, or minus infinity.
 #[inline(always)]
 pub(super) fn max(numbers: &[f32]) -> f32 {
@@ -46,7 +63,7 @@ pub(super) fn max(numbers: &[f32]) -> f32 {
 
 /// Normalises one vector in place.
 #[inline(always)]
-pub(super) fn normalize(row: &mut [f32], norm: Norm, epsilon: f32, weights: &NormWeights) {
+pub(crate) fn normalize(row: &mut [f32], norm: Norm, epsilon: f32, weights: &NormWeights) {
     let count = row.len() as f32;
     let mean = match norm {
         Norm::Layer => sum(row, |x| x) / count,

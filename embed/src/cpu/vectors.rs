@@ -58,7 +58,7 @@ pub(super) fn shift<S: Simd>(simd: S, numbers: &mut [f32], shifts: &[f32]) {
 
 /// Replaces numbers by an activation function's values.
 #[inline(always)]
-pub(super) fn activate<S: Simd>(simd: S, activation: Activation, numbers: &mut [f32]) {
+pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, numbers: &mut [f32]) {
     match activation {
         Activation::Gelu => replace(
             simd,

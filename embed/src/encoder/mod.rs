@@ -5,6 +5,7 @@
 
 mod candle;
 mod checkpoint;
+mod classifier;
 mod config;
 mod families;
 mod pooling;
@@ -22,6 +23,7 @@ pub(crate) use families::names as families;
 pub use pooling::Pooling;
 
 pub(crate) use checkpoint::Checkpoint;
+pub(crate) use classifier::Classifier;
 pub(crate) use config::Config;
 pub(crate) use pooling::{Head, Projection};
 pub(crate) use tensors::{Digest, Tensors};
@@ -45,8 +47,38 @@ pub enum EngineName {
 /// Texts that a card is given at once: a stream's batches have hardly more.
 const CARD_WINDOW: usize = 2048;
 
-/// The token ids of texts, the longest first; no text is empty.
-pub(crate) type Batch<'a> = [&'a [u32]];
+/// The tokens of a text, or of a pair of texts, special ones included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
+    /// Their ids.
+    pub(crate) ids: &'a [u32],
+    /// The segment of each one, which of a pair's texts it is of; empty where all are of the first.
+    pub(crate) segments: &'a [u32],
+}
+
+impl<'a> Text<'a> {
+    /// Takes a text that is no pair.
+    pub(crate) fn single(ids: &'a [u32]) -> Self {
+        let segments = &[];
+        Self { ids, segments }
+    }
+
+    /// Returns how many tokens there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Returns the segment of a token.
+    #[inline(always)]
+    pub(crate) fn segment(&self, token: usize) -> usize {
+        self.segments
+            .get(token)
+            .map_or(0, |segment| *segment as usize)
+    }
+}
+
+/// Texts, the longest first; none is empty.
+pub(crate) type Batch<'a> = [Text<'a>];
 
 /// Computes an encoder.
 pub(crate) trait Engine: Send + Sync {
@@ -98,20 +130,7 @@ impl EncoderModel {
             checkpoint.ends()?.tokens.rows(),
             &recipe.encoder,
         )?;
-        let machine = Machine::detect();
-        let config = Config::read(&recipe.encoder.join("config.json"))?;
-        let own = config.text("dtype").or(config.text("torch_dtype"));
-        let is_native = spec.engine == EngineName::Native && spec.device == DeviceName::Cpu;
-        let (engine, dtype): (Box<dyn Engine>, _) = if is_native {
-            let precision = spec.precision.choose(own, &machine)?;
-            let engine = CpuEngine::load(&checkpoint, precision, machine)?;
-            (Box::new(engine), precision.name())
-        } else {
-            let device = spec.device.to_string();
-            let dtype = spec.precision.choose_tensors(own, &device)?;
-            let engine = CandleEngine::load(&checkpoint, &spec.device, dtype)?;
-            (Box::new(engine), dtype.as_str())
-        };
+        let (engine, dtype) = load(&checkpoint, &recipe.encoder, spec)?;
         Ok(Self {
             tokens: Encoder::new(tokenizer, Some(max_tokens))?,
             engine,
@@ -160,20 +179,61 @@ impl Embedder for EncoderModel {
             Prepared::Ids(ids) => ids,
             Prepared::Texts(texts) => self.tokens.encode_all(&texts)?,
         };
-        // A text of no tokens at all keeps zeros, which are never passed on.
-        let mut vectors = vec![vec![0.0; self.model.dim]; ids.len()];
-        let mut order: Vec<usize> = (0..ids.len())
-            .filter(|text| !ids[*text].is_empty())
-            .collect();
-        order.sort_by_key(|text| std::cmp::Reverse(ids[*text].len()));
-        let batch: Vec<&[u32]> = order.iter().map(|text| ids[*text].as_slice()).collect();
-        let made = self.engine.run(&batch, self.pooling);
-        let made = made.map_err(|error| error.moved(|at| order[at]))?;
-        for (text, pooled) in order.iter().zip(made) {
-            vectors[*text] = self.head.finish(pooled);
-        }
-        Ok(vectors)
+        let texts: Vec<Text<'_>> = ids.iter().map(|ids| Text::single(ids)).collect();
+        let pooled = run_all(self.engine.as_ref(), &texts, self.pooling)?;
+        let vector = |pooled: Vec<f32>| match pooled.is_empty() {
+            // Zeros are never passed on.
+            true => vec![0.0; self.model.dim],
+            false => self.head.finish(pooled),
+        };
+        Ok(pooled.into_iter().map(vector).collect())
     }
+}
+
+/// Loads an encoder into the engine that is wanted, and says in which numbers it computes.
+///
+/// # Errors
+/// Those of the engines.
+pub(crate) fn load(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    spec: &ModelSpec,
+) -> Result<(Box<dyn Engine>, &'static str), Error> {
+    let machine = Machine::detect();
+    let config = Config::read(&folder.join("config.json"))?;
+    let own = config.text("dtype").or(config.text("torch_dtype"));
+    if spec.engine == EngineName::Native && spec.device == DeviceName::Cpu {
+        let precision = spec.precision.choose(own, &machine)?;
+        let engine = CpuEngine::load(checkpoint, precision, machine)?;
+        return Ok((Box::new(engine), precision.name()));
+    }
+    let device = spec.device.to_string();
+    let dtype = spec.precision.choose_tensors(own, &device)?;
+    let engine = CandleEngine::load(checkpoint, &spec.device, dtype)?;
+    Ok((Box::new(engine), dtype.as_str()))
+}
+
+/// Runs texts and returns their pooled states, in their order; nothing for one of no tokens.
+///
+/// # Errors
+/// Those of [`Engine::run`].
+pub(crate) fn run_all(
+    engine: &dyn Engine,
+    texts: &[Text<'_>],
+    pooling: Pooling,
+) -> Result<Vec<Vec<f32>>, Error> {
+    let mut order: Vec<usize> = (0..texts.len())
+        .filter(|text| texts[*text].len() > 0)
+        .collect();
+    order.sort_by_key(|text| std::cmp::Reverse(texts[*text].len()));
+    let batch: Vec<Text<'_>> = order.iter().map(|text| texts[*text]).collect();
+    let made = engine.run(&batch, pooling);
+    let made = made.map_err(|error| error.moved(|at| order[at]))?;
+    let mut pooled = vec![Vec::new(); texts.len()];
+    for (text, made) in order.into_iter().zip(made) {
+        pooled[text] = made;
+    }
+    Ok(pooled)
 }
 
 /// Tells whether a folder's model can be run, by its configuration and the names of its tensors.
@@ -219,7 +279,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Reads the tokenizer, which lies with the weights or in the model's folder.
-fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tokenizer, Error> {
+///
+/// # Errors
+/// [`Error::File`], [`Error::Model`] for what is no tokenizer.
+pub(crate) fn read_tokenizer(
+    encoder: &Path,
+    folder: &Path,
+    lower_case: bool,
+) -> Result<Tokenizer, Error> {
     let beside = encoder.join("tokenizer.json");
     let path = if beside.exists() {
         beside
@@ -239,7 +306,14 @@ fn read_tokenizer(encoder: &Path, folder: &Path, lower_case: bool) -> Result<Tok
 }
 
 /// Refuses a tokenizer that has tokens without a row.
-fn check_vocabulary(tokenizer: &Tokenizer, rows: usize, folder: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Model`].
+pub(crate) fn check_vocabulary(
+    tokenizer: &Tokenizer,
+    rows: usize,
+    folder: &Path,
+) -> Result<(), Error> {
     let vocabulary = tokenizer.get_vocab(true);
     match vocabulary.iter().find(|(_, id)| **id as usize >= rows) {
         None => Ok(()),

@@ -146,8 +146,8 @@ pub(crate) struct Ends {
     pub(crate) tokens: Table,
     /// A row for each position, and the row of the first one.
     pub(crate) positions: Option<(Table, usize)>,
-    /// Added to each token: the row of the only segment.
-    pub(crate) segment: Option<Vec<f32>>,
+    /// A row for each segment: that of a token's own is added to it.
+    pub(crate) segments: Option<Table>,
     /// The norm of their sum.
     pub(crate) norm: Option<NormWeights>,
     /// The norm after the last layer, with [`Order::Pre`].

@@ -89,6 +89,8 @@ pub struct EndpointEnv {
     key: Option<Token>,
     /// `OPENAI_API_KEY`.
     openai_key: Option<Token>,
+    /// `CS_RERANK_KEY`.
+    rerank_key: Option<Token>,
 }
 
 impl EndpointEnv {
@@ -103,12 +105,19 @@ impl EndpointEnv {
             endpoint: text("CS_ENDPOINT").filter(|url| !url.trim().is_empty()),
             key: text("CS_API_KEY").and_then(|key| Token::new(&key)),
             openai_key: text("OPENAI_API_KEY").and_then(|key| Token::new(&key)),
+            rerank_key: text("CS_RERANK_KEY").and_then(|key| Token::new(&key)),
         }
     }
 
     /// Returns the key for a service that the user has named.
     pub(super) fn key_for(&self, address: &Address) -> Option<Token> {
         address.key(self.key.clone(), self.openai_key.clone())
+    }
+
+    /// Returns the key for a reranker that the user has named.
+    pub(crate) fn rerank_key_for(&self, address: &Address) -> Option<Token> {
+        let own = self.rerank_key.clone().or_else(|| self.key.clone());
+        address.key(own, None)
     }
 
     /// Returns where questions to a store go, and what the environment has for that place.
@@ -173,6 +182,19 @@ mod tests {
         assert_eq!(both.key_for(&openai), Token::new("own"));
         assert_eq!(theirs.key_for(&openai), Token::new("theirs"));
         assert!(!format!("{both:?}").contains("own"));
+    }
+
+    #[test]
+    fn a_reranker_has_a_key_of_its_own_or_that_of_services() {
+        let host = address("https://host");
+        let own = env(&[("CS_RERANK_KEY", "own"), ("CS_API_KEY", "other")]);
+        assert_eq!(own.rerank_key_for(&host), Token::new("own"));
+        assert_eq!(own.key_for(&host), Token::new("other"));
+        let other = env(&[("CS_API_KEY", "other"), ("OPENAI_API_KEY", "theirs")]);
+        assert_eq!(other.rerank_key_for(&host), Token::new("other"));
+        let theirs = env(&[("OPENAI_API_KEY", "theirs"), ("CS_RERANK_KEY", " ")]);
+        let openai = address("https://api.openai.com");
+        assert_eq!(theirs.rerank_key_for(&openai), None);
     }
 
     #[test]

@@ -127,6 +127,21 @@ mod tests {
     }
 
     #[test]
+    fn each_service_has_an_end_of_its_own() {
+        const RERANK: Service = Service {
+            path: "rerank",
+            key: "CS_RERANK_KEY",
+        };
+        for (text, url) in [
+            ("http://localhost:80", "http://localhost:80/v1/rerank"),
+            ("https://h/v2/", "https://h/v2/rerank"),
+            ("http://h:1/rerank", "http://h:1/rerank"),
+        ] {
+            assert_eq!(Address::parse(text, RERANK).unwrap().url(), url, "{text}");
+        }
+    }
+
+    #[test]
     fn secrets_are_refused_and_not_repeated() {
         for text in [
             "https://user:secret@host/v1",

@@ -53,22 +53,37 @@ impl Patience {
         }
     }
 
+    /// Does the same where there is only so much time.
+    pub(crate) fn pause_within(&mut self, failure: &Failure, left: Duration) -> Option<Duration> {
+        let due = failure.passes().then(|| self.due(failure)).flatten()?;
+        (due < left).then(|| self.noted(failure, due))
+    }
+
     /// Does the same for a failure of which the caller knows that it passes.
     pub(crate) fn pause_anyway(&mut self, failure: &Failure) -> Option<Duration> {
+        let due = self.due(failure)?;
+        Some(self.noted(failure, due))
+    }
+
+    /// Returns the pause after a failure, if one more try is left.
+    fn due(&self, failure: &Failure) -> Option<Duration> {
         if self.failed >= self.retries {
             return None;
         }
-        let pause = match failure.retry_after() {
-            Some(asked) if asked > Self::LONGEST_ASKED => return None,
-            Some(asked) => asked,
+        match failure.retry_after() {
+            Some(asked) if asked > Self::LONGEST_ASKED => None,
+            Some(asked) => Some(asked),
             None => {
                 let due = Self::FIRST.saturating_mul(2_u32.saturating_pow(self.failed));
-                due.min(Self::LONGEST).mul_f64(jitter())
+                Some(due.min(Self::LONGEST).mul_f64(jitter()))
             }
-        };
+        }
+    }
+
+    fn noted(&mut self, failure: &Failure, pause: Duration) -> Duration {
         self.failed += 1;
         log::info!("{failure}; trying again in {:.1} s", pause.as_secs_f32());
-        Some(pause)
+        pause
     }
 
     /// Forgets the failures: something came through.

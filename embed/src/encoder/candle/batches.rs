@@ -181,6 +181,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::*;
+    use crate::encoder::Text;
 
     fn out_of_memory() -> candle_core::Error {
         candle_core::Error::Msg(r#"DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")"#.into())
@@ -196,7 +197,7 @@ mod tests {
     /// were started, those that failed as well.
     fn run(room: &Room, lengths: &[usize], capacity: usize) -> Result<Vec<usize>, Error> {
         let texts = texts(lengths);
-        let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let batch: Vec<Text<'_>> = texts.iter().map(|ids| Text::single(ids)).collect();
         let queue = Queue::new(&batch);
         let held = Cell::new(0);
         let started = RefCell::new(Vec::new());
@@ -207,7 +208,7 @@ mod tests {
                 return Err(out_of_memory());
             }
             held.set(held.get() + tokens);
-            let ids: Vec<u32> = texts.iter().map(|text| text[0]).collect();
+            let ids: Vec<u32> = texts.iter().map(|text| text.ids[0]).collect();
             Ok((tokens, ids))
         };
         let finish = |(tokens, ids)| {
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn another_failure_is_no_want_of_memory() {
         let texts = texts(&[3, 2]);
-        let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let batch: Vec<Text<'_>> = texts.iter().map(|ids| Text::single(ids)).collect();
         let lost = || candle_core::Error::Msg("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)".into());
         let queue = Queue::new(&batch);
         let start = |_: &Batch<'_>| Err::<(), _>(lost());

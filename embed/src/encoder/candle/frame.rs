@@ -6,9 +6,9 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 
 use super::Lane;
-use crate::encoder::Batch;
 use crate::encoder::pooling::Pooling;
 use crate::encoder::spec::Architecture;
+use crate::encoder::{Batch, Text};
 
 /// What is added to the score of a token that must not be seen, because it is padding or too far.
 ///
@@ -26,6 +26,8 @@ pub(super) struct Frame {
     pub(super) longest: usize,
     /// `[texts * longest]`, padding has the id 0.
     pub(super) ids: Tensor,
+    /// `[texts * longest]`; nothing if all tokens are of the first segment, as padding is.
+    pub(super) segments: Option<Tensor>,
     /// Tokens of each text.
     lengths: Vec<usize>,
     /// `[texts, 1, 1, longest]`: [`UNSEEN`] for padding; nothing if there is none.
@@ -42,15 +44,22 @@ impl Frame {
         let (device, dtype) = (&lane.device, lane.dtype);
         let lengths: Vec<usize> = batch.iter().map(|text| text.len()).collect();
         let longest = lengths.iter().copied().max().unwrap_or_default();
-        let mut ids = vec![0_u32; lengths.len() * longest];
-        for (text, ids) in batch.iter().zip(ids.chunks_exact_mut(longest)) {
-            ids[..text.len()].copy_from_slice(text);
-        }
-        let count = ids.len();
+        let count = lengths.len() * longest;
+        let padded = |of: for<'t> fn(&Text<'t>) -> &'t [u32]| {
+            let mut all = vec![0_u32; count];
+            for (text, row) in batch.iter().zip(all.chunks_exact_mut(longest)) {
+                let own = of(text);
+                row[..own.len()].copy_from_slice(own);
+            }
+            Tensor::from_vec(all, count, device)
+        };
+        let is_parted = batch.iter().any(|text| !text.segments.is_empty());
+        let segments = is_parted.then(|| padded(|text| text.segments));
         let mut frame = Self {
             texts: lengths.len(),
             longest,
-            ids: Tensor::from_vec(ids, count, device)?,
+            ids: padded(|text| text.ids)?,
+            segments: segments.transpose()?,
             padding: None,
             turns: Vec::new(),
             lengths,

@@ -182,8 +182,11 @@ impl Lane {
         if let Some((table, first)) = &self.weights.positions {
             x = x.broadcast_add(&table.narrow(0, *first, frame.longest)?)?;
         }
-        if let Some(segment) = &self.weights.segment {
-            x = x.broadcast_add(segment)?;
+        if let Some(table) = &self.weights.segments {
+            x = match &frame.segments {
+                Some(segments) => (x + table.index_select(segments, 0)?.reshape(shape)?)?,
+                None => x.broadcast_add(&table.narrow(0, 0, 1)?)?,
+            };
         }
         Ok(x)
     }
@@ -406,6 +409,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::encoder::Text;
 
     #[test]
     fn a_device_that_runs_out_of_memory_gives_the_same_vectors() {
@@ -416,7 +420,7 @@ mod tests {
             .rev()
             .map(|length| (1..=length).collect())
             .collect();
-        let batch: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let batch: Vec<Text<'_>> = texts.iter().map(|ids| Text::single(ids)).collect();
         let run = |room: &Room, capacity: usize| {
             let start = |texts: &Batch<'_>| {
                 if texts.len() * texts[0].len() > capacity {

@@ -17,8 +17,8 @@ pub(super) struct Weights {
     pub(super) tokens: Tensor,
     /// `[positions, hidden]`, and the row of the first one.
     pub(super) positions: Option<(Tensor, usize)>,
-    /// `[hidden]`.
-    pub(super) segment: Option<Tensor>,
+    /// `[segments, hidden]`.
+    pub(super) segments: Option<Tensor>,
     pub(super) norm: Option<NormTensors>,
     pub(super) last_norm: Option<NormTensors>,
     pub(super) layers: Vec<Layer>,
@@ -78,7 +78,8 @@ impl Weights {
             Some((table, first)) => Some((loader.table(table, hidden)?, *first)),
             None => None,
         };
-        let segment = ends.segment.map(|row| loader.tensor(row, &[hidden]));
+        let segments = ends.segments.as_ref();
+        let segments = segments.map(|table| loader.table(table, hidden));
         let mut layers = Vec::with_capacity(architecture.layers.len());
         for (index, shape) in architecture.layers.iter().enumerate() {
             layers.push(loader.layer(shape, checkpoint.layer(index)?)?);
@@ -86,7 +87,7 @@ impl Weights {
         Ok(Self {
             tokens: loader.table(&ends.tokens, hidden)?,
             positions,
-            segment: segment.transpose()?,
+            segments: segments.transpose()?,
             norm: loader.norm_if_there(ends.norm)?,
             last_norm: loader.norm_if_there(ends.last_norm)?,
             layers,

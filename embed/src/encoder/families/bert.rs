@@ -1,7 +1,9 @@
 //! BERT (Devlin et al., 2018), and RoBERTa (Liu et al., 2019), which differs in where positions
 //! begin.
 
+use super::super::classifier::{Bend, Classifier};
 use super::super::config::Config;
+use super::super::pooling::Pooling;
 use super::super::spec::{
     Activation, Architecture, Ends, LayerShape, LayerWeights, Norm, Order, QueryKeyNorm,
 };
@@ -81,6 +83,37 @@ pub(super) fn architecture(config: &Config, max_tokens: usize) -> Result<Archite
         query_key_norm: QueryKeyNorm::None,
         layers: vec![layer; config.size("num_hidden_layers")?],
         max_tokens,
+    })
+}
+
+/// Reads the classifier of a cross-encoder of BERT: its pooler, and a map to one number.
+pub(crate) fn classifier(config: &Config, tensors: &mut Tensors) -> Result<Classifier, Error> {
+    let hidden = config.size("hidden_size")?;
+    tensors.find_prefix("pooler.dense.weight")?;
+    let dense = tensors.dense(&[("pooler.dense", hidden)], hidden, true)?;
+    tensors.find_prefix("classifier.weight")?;
+    Ok(Classifier {
+        pooling: Pooling::Cls,
+        dense,
+        bend: Bend::Tanh,
+        norm: None,
+        out: tensors.dense(&[("classifier", 1)], hidden, true)?,
+    })
+}
+
+/// Reads that of RoBERTa, which has the same maps by other names.
+pub(crate) fn classifier_of_roberta(
+    config: &Config,
+    tensors: &mut Tensors,
+) -> Result<Classifier, Error> {
+    let hidden = config.size("hidden_size")?;
+    tensors.find_prefix("classifier.dense.weight")?;
+    Ok(Classifier {
+        pooling: Pooling::Cls,
+        dense: tensors.dense(&[("classifier.dense", hidden)], hidden, true)?,
+        bend: Bend::Tanh,
+        norm: None,
+        out: tensors.dense(&[("classifier.out_proj", 1)], hidden, true)?,
     })
 }
 

@@ -9,6 +9,7 @@ mod qwen;
 
 use std::sync::Arc;
 
+use super::classifier::Classifier;
 use super::config::Config;
 use super::spec::{Architecture, Dense, Ends, LayerWeights};
 use super::tensors::Tensors;
@@ -36,6 +37,10 @@ pub(crate) trait Family: Send + Sync {
 /// the config asks for what is not done.
 pub(crate) type Open = fn(&Config, &mut Tensors) -> Result<Box<dyn Family>, Error>;
 
+/// Reads what follows the encoder in a cross-encoder, which may look for a prefix of its own. It
+/// fails as [`Open`] does.
+pub(crate) type OpenClassifier = fn(&Config, &mut Tensors) -> Result<Classifier, Error>;
+
 /// How a family is known.
 struct Row {
     /// `model_type` of `config.json`.
@@ -43,6 +48,8 @@ struct Row {
     /// `position_embedding_type`, where `model_type` alone does not tell.
     positions: Option<&'static str>,
     open: Open,
+    /// Where cross-encoders of the family are known.
+    classifier: Option<OpenClassifier>,
 }
 
 const fn row(model_type: &'static str, open: Open) -> Row {
@@ -50,6 +57,16 @@ const fn row(model_type: &'static str, open: Open) -> Row {
         model_type,
         positions: None,
         open,
+        classifier: None,
+    }
+}
+
+impl Row {
+    const fn with(self, classifier: OpenClassifier) -> Self {
+        Self {
+            classifier: Some(classifier),
+            ..self
+        }
     }
 }
 
@@ -60,13 +77,14 @@ static FAMILIES: &[Row] = &[
         model_type: "bert",
         positions: Some("alibi"),
         open: jina::open,
+        classifier: None,
     },
-    row("bert", bert::open),
-    row("roberta", bert::open_roberta),
-    row("xlm-roberta", bert::open_roberta),
-    row("camembert", bert::open_roberta),
+    row("bert", bert::open).with(bert::classifier),
+    row("roberta", bert::open_roberta).with(bert::classifier_of_roberta),
+    row("xlm-roberta", bert::open_roberta).with(bert::classifier_of_roberta),
+    row("camembert", bert::open_roberta).with(bert::classifier_of_roberta),
     row("nomic_bert", nomic::open),
-    row("modernbert", modern::open),
+    row("modernbert", modern::open).with(modern::classifier),
     row("qwen3", qwen::open),
 ];
 
@@ -82,6 +100,29 @@ pub(crate) fn names() -> Vec<&'static str> {
 /// # Errors
 /// [`Error::Model`] for a family that is not known.
 pub(crate) fn find(config: &Config) -> Result<Open, Error> {
+    find_row(config).map(|row| row.open)
+}
+
+/// Finds what reads the classifier of a family's cross-encoders.
+///
+/// # Errors
+/// [`Error::Model`] for a family that is not known, or of which no cross-encoder is.
+pub(crate) fn find_classifier(config: &Config) -> Result<OpenClassifier, Error> {
+    let row = find_row(config)?;
+    row.classifier.ok_or_else(|| {
+        let known = FAMILIES.iter().filter(|row| row.classifier.is_some());
+        let known: Vec<&str> = known.map(|row| row.model_type).collect();
+        let positions = row.positions.map(|name| format!(" with {name} positions"));
+        config.error(format!(
+            "its model_type is {}{}; cross-encoders of these types are supported: {}",
+            row.model_type,
+            positions.unwrap_or_default(),
+            known.join(", ")
+        ))
+    })
+}
+
+fn find_row(config: &Config) -> Result<&'static Row, Error> {
     let Some(model_type) = config.text("model_type") else {
         return Err(config.error("names no `model_type`".to_owned()));
     };
@@ -90,7 +131,7 @@ pub(crate) fn find(config: &Config) -> Result<Open, Error> {
         row.model_type == model_type && (row.positions.is_none() || row.positions == positions)
     };
     match FAMILIES.iter().find(fits) {
-        Some(row) => Ok(row.open),
+        Some(row) => Ok(row),
         None => {
             let known = names().join(", ");
             Err(config.error(format!(
@@ -116,12 +157,10 @@ fn bert_ends(
 ) -> Result<Ends, Error> {
     let table =
         |name: &str, rows| tensors.table(&format!("embeddings.{name}.weight"), rows, hidden);
-    let mut segment = vec![0.0; hidden];
-    table("token_type_embeddings", segments)?.add_row(0, &mut segment);
     Ok(Ends {
         tokens: table("word_embeddings", vocabulary)?,
         positions: None,
-        segment: Some(segment),
+        segments: Some(table("token_type_embeddings", segments)?),
         norm: Some(tensors.norm(norm, hidden, true)?),
         last_norm: None,
     })

@@ -1,7 +1,9 @@
 //! ModernBERT (Warner et al., 2024): norms before the parts, rotary positions, gated products,
 //! and windows of attention in most layers.
 
+use super::super::classifier::{Bend, Classifier};
 use super::super::config::Config;
+use super::super::pooling::Pooling;
 use super::super::spec::{
     Activation, Architecture, Ends, LayerShape, LayerWeights, Norm, Order, QueryKeyNorm,
 };
@@ -48,6 +50,27 @@ pub(crate) fn open(config: &Config, tensors: &mut Tensors) -> Result<Box<dyn Fam
         attention_bias: config.flag("attention_bias", false),
         feed_forward_bias: config.flag("mlp_bias", false),
     }))
+}
+
+/// Reads the classifier of a cross-encoder: a map, a norm and another map.
+pub(crate) fn classifier(config: &Config, tensors: &mut Tensors) -> Result<Classifier, Error> {
+    let pooling = match config.text("classifier_pooling") {
+        None | Some("cls") => Pooling::Cls,
+        Some("mean") => Pooling::Mean,
+        Some(other) => return Err(config.unsupported("classifier_pooling", other)),
+    };
+    let hidden = config.size("hidden_size")?;
+    tensors.find_prefix("head.dense.weight")?;
+    let bias = config.flag("classifier_bias", false);
+    let norm = tensors.norm("head.norm", hidden, config.flag("norm_bias", false))?;
+    let epsilon = config.number("norm_eps", 1e-5)? as f32;
+    Ok(Classifier {
+        pooling,
+        dense: tensors.dense(&[("head.dense", hidden)], hidden, bias)?,
+        bend: Bend::Activation(config.activation("classifier_activation", Activation::Gelu)?),
+        norm: Some((norm, epsilon)),
+        out: tensors.dense(&[("classifier", 1)], hidden, true)?,
+    })
 }
 
 /// Reads which layers see everything, and which only a window; each kind has its own base of
@@ -108,7 +131,7 @@ impl Family for Modern {
         Ok(Ends {
             tokens: tensors.table("embeddings.tok_embeddings.weight", self.vocabulary, hidden)?,
             positions: None,
-            segment: None,
+            segments: None,
             norm: Some(norm("embeddings.norm")?),
             last_norm: Some(norm("final_norm")?),
         })

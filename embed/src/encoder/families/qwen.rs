@@ -68,7 +68,7 @@ impl Family for Qwen {
         Ok(Ends {
             tokens: tensors.table("embed_tokens.weight", self.vocabulary, hidden)?,
             positions: None,
-            segment: None,
+            segments: None,
             norm: None,
             last_norm: Some(tensors.norm("norm", hidden, false)?),
         })
