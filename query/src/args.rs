@@ -8,6 +8,7 @@ use cs_store::StorageArgs;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::ChatArgs;
+use crate::rerank::RerankArgs;
 
 /// Finds code by meaning: cs-query "where are failed uploads retried?"
 ///
@@ -129,6 +130,9 @@ pub(crate) struct SearchArgs {
     /// the question, the rest those of its parts.
     #[arg(long)]
     pub(crate) decompose: bool,
+
+    #[command(flatten)]
+    pub(crate) rerank: RerankArgs,
 }
 
 /// What is printed of the hits.
@@ -173,8 +177,8 @@ pub(crate) struct OutputArgs {
     ///
     /// open: the stores; decompose, rewrite: what to search for; embed: the question; dense and
     /// text: the two searches, at the same time; rank: ranking, and reading what is needed for it;
-    /// read: the hits that are given; answer: the model's. Of a batch the times of all questions are
-    /// added up.
+    /// rerank: the second look, and opening its model; read: the hits that are given; answer: the
+    /// language model's. Of a batch the times of all questions are added up.
     #[arg(long, conflicts_with_all = ["eval", "mcp"])]
     pub(crate) profile: bool,
 }

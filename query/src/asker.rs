@@ -3,6 +3,8 @@
 
 use std::ops::ControlFlow;
 
+use cs_embed::Reranker;
+
 use crate::Error;
 use crate::answer::{self, Answered};
 use crate::chat::Chat;
@@ -12,12 +14,15 @@ use crate::plan::{Failed, MOST_REQUESTS, Plan, fuse};
 use crate::print::Stores;
 use crate::profile::Stage;
 use crate::request::Request;
+use crate::rerank;
 use crate::side_by_side::side_by_side;
 
-/// Open stores, and the language model that helps to ask them, if there is one.
+/// Open stores, and the models that help to ask them, if there are some.
 pub(crate) struct Asker {
     pub(crate) engine: Engine,
     pub(crate) chat: Option<Chat>,
+    /// What looks at the best hits again.
+    pub(crate) reranker: Option<Box<dyn Reranker>>,
 }
 
 /// What was found for a question.
@@ -45,7 +50,8 @@ impl Asker {
     /// together.
     ///
     /// # Errors
-    /// For each question those of [`Engine::vectors`], [`Engine::ranked`] and [`Engine::kept`].
+    /// For each question those of [`Engine::vectors`], [`Engine::ranked`] and [`Engine::kept`]; that a
+    /// model fails is told in the answer.
     pub(crate) fn ask_all(
         &self,
         requests: &[&Request],
@@ -111,7 +117,10 @@ impl Asker {
 
     /// Makes one list of hits of those for a plan's wordings, and reads what is given of it.
     fn finish(&self, plan: Plan, lists: Vec<Vec<Hit>>) -> Result<Asked, Error> {
-        let Plan { requests, failed } = plan;
+        let Plan {
+            requests,
+            mut failed,
+        } = plan;
         let mut requests = requests.into_iter();
         let Some(question) = requests.next() else {
             return Ok(Asked::default());
@@ -121,7 +130,14 @@ impl Asker {
             0 | 1 => lists.into_iter().flatten().collect(),
             _ => profile.time(Stage::Rank, || fuse(lists, question.mode)),
         };
-        let hits = self.engine.kept(&question, hits)?;
+        let (hits, unranked) = match (&self.reranker, question.rerank) {
+            (Some(reranker), Some(top)) => {
+                let reranker = (reranker.as_ref(), top);
+                rerank::page(&self.engine, &question, hits, reranker)?
+            }
+            _ => (self.engine.kept(&question, hits)?, None),
+        };
+        failed.extend(unranked);
         Ok(Asked {
             hits,
             parts: requests.map(|request| request.text).collect(),

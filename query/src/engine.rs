@@ -171,6 +171,22 @@ impl Engine {
         Ok(hits)
     }
 
+    /// Returns the code that similar code is looked for, if it is.
+    ///
+    /// # Errors
+    /// Those of reading a store.
+    pub(crate) fn example(&self, request: &Request) -> Result<Option<String>, Error> {
+        let Some(like) = &request.like else {
+            return Ok(None);
+        };
+        for open in &self.stores {
+            if let Some(example) = like.find(&open.store, &open.repos, &self.here)? {
+                return Ok(Some(example.content));
+            }
+        }
+        Ok(None)
+    }
+
     /// Puts the vectors of the code that similar code is looked for in the place of the question's,
     /// or between the two.
     fn with_example(
@@ -221,7 +237,7 @@ impl Engine {
         let search = Search {
             vector,
             words: words.as_deref(),
-            limit: least.max(request.reach() + 1),
+            limit: least.max(request.depth() + 1),
             filter: &request.filter,
         };
         let mut candidates = Vec::new();
@@ -270,7 +286,8 @@ impl Engine {
     /// # Errors
     /// Those of reading a store.
     pub(crate) fn kept(&self, request: &Request, mut hits: Vec<Hit>) -> Result<Vec<Hit>, Error> {
-        if let Some(least) = request.min_score {
+        // Scores of a second look are what it is about otherwise.
+        if let Some(least) = request.min_score.filter(|_| request.rerank.is_none()) {
             hits.retain(|hit| hit.score >= least);
         }
         let Some(regex) = &request.grep else {

@@ -21,6 +21,10 @@ pub enum Error {
     #[error("the store's model: {0}")]
     Model(#[source] cs_embed::Error),
 
+    /// The reranker could not be opened, or failed.
+    #[error("--rerank: {0}")]
+    Rerank(#[source] cs_embed::Error),
+
     /// The current folder is gone.
     #[error("current folder: {0}")]
     Folder(#[source] io::Error),
@@ -108,6 +112,7 @@ impl ToolError for Error {
                     Some("--mode text asks by words alone, without the model".to_owned())
                 });
             }
+            Self::Rerank(error) => return error.hint(),
             Self::NoStore(_) => {
                 "make one with: cs-parse . | cs-embed | cs-store, or name one with --db"
             }

@@ -4,6 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 
 use crate::place::Place;
+use crate::rerank::SecondLook;
 
 /// A chunk that answers a question.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) struct Hit {
     pub(crate) text: Option<f32>,
     /// What was added to the score or taken from it, in the order in which that was done.
     pub(crate) reasons: Vec<Reason>,
+    /// What a second look changed, if there was one.
+    pub(crate) second_look: Option<SecondLook>,
 }
 
 /// A step in the making of a score.

@@ -18,6 +18,7 @@ mod profile;
 mod questions;
 mod rank;
 mod request;
+mod rerank;
 mod side_by_side;
 
 use std::io::IsTerminal as _;
@@ -38,6 +39,7 @@ use asker::{Asked, Asker};
 use chat::Chat;
 use engine::Engine;
 use print::{Answer, Stores, Style, Told};
+use profile::Stage;
 use rank::Question;
 use request::Request;
 
@@ -60,12 +62,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, usize::from),
     };
-    let asker = || {
-        Ok::<_, Error>(Asker {
-            engine: Engine::open(&stores(&args, &here)?, &here)?,
-            chat: Chat::new(&args.chat),
-        })
-    };
+    let asker = || open(&args, &here);
     if let (Some(queries), Some(qrels)) = (&args.many.eval, &args.many.qrels) {
         let set = eval::Set::read(queries, qrels, &args.many.by, &args.search)?;
         return eval::run(asker()?, set, threads, args.output.json);
@@ -147,6 +144,21 @@ fn answer_question(
         cs_common::stream::print(b"\n\n")?;
     }
     Ok(answered)
+}
+
+/// Opens what is asked, and the models that help to ask.
+fn open(args: &Args, here: &Path) -> Result<Asker, Error> {
+    let engine = Engine::open(&stores(args, here)?, here)?;
+    let rerank = &args.search.rerank;
+    let reranker = match rerank.top() {
+        Some(_) => engine.profile().time(Stage::Rerank, || rerank.open())?,
+        None => None,
+    };
+    Ok(Asker {
+        engine,
+        chat: Chat::new(&args.chat),
+        reranker,
+    })
 }
 
 /// Returns the stores that are asked: those that were named, or the nearest one.

@@ -24,13 +24,15 @@ pub(crate) enum Stage {
     Text,
     /// Reading what hits are ranked by, and ranking them.
     Rank,
+    /// The second look at the best hits, the opening of its model included.
+    Rerank,
     /// Reading what is given of the hits that are left.
     Read,
     /// Having a model answer.
     Answer,
 }
 
-const STAGES: [(Stage, &str); 9] = [
+const STAGES: [(Stage, &str); 10] = [
     (Stage::Open, "open"),
     (Stage::Decompose, "decompose"),
     (Stage::Rewrite, "rewrite"),
@@ -38,6 +40,7 @@ const STAGES: [(Stage, &str); 9] = [
     (Stage::Dense, "dense"),
     (Stage::Text, "text"),
     (Stage::Rank, "rank"),
+    (Stage::Rerank, "rerank"),
     (Stage::Read, "read"),
     (Stage::Answer, "answer"),
 ];
@@ -139,9 +142,9 @@ mod tests {
         profile.time(Stage::Open, || std::thread::sleep(Duration::from_millis(5)));
         let report = profile.report();
         let names: Vec<&str> = report.stages.iter().map(|stage| stage.stage).collect();
-        let expected = "open decompose rewrite embed dense text rank read answer";
+        let expected = "open decompose rewrite embed dense text rank rerank read answer";
         assert_eq!(names.join(" "), expected);
-        assert_eq!((report.stages[7].ms, report.stages[1].ms), (5.0, 0.0));
+        assert_eq!((report.stages[8].ms, report.stages[1].ms), (5.0, 0.0));
         assert!(report.stages[0].ms >= 5.0 && report.total_ms >= report.stages[0].ms);
         assert!(!report.table().contains("embed"));
         assert!(report.table().ends_with(&format!("{:.1}", report.total_ms)));

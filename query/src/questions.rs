@@ -45,6 +45,8 @@ struct Fields {
     like: Option<String>,
     rewrite: Option<bool>,
     decompose: Option<bool>,
+    rerank: Option<bool>,
+    rerank_top: Option<u16>,
     #[serde(flatten)]
     other: Map<String, Value>,
 }
@@ -142,6 +144,7 @@ impl Fields {
             like: self.like.or_else(|| defaults.like.clone()),
             rewrite: self.rewrite.unwrap_or(defaults.rewrite),
             decompose: self.decompose.unwrap_or(defaults.decompose),
+            rerank: defaults.rerank.with(self.rerank, self.rerank_top)?,
         })
     }
 }
@@ -201,6 +204,7 @@ mod tests {
             (b"{\"question\": \"a\", \"grep\": \"(\"}", "--grep"),
             (b"{\"question\": \"a\", \"path\": \"a[z-b]\"}", "a[z-b]"),
             (b"{\"question\": \"a\", \"like\": \"x\"}", "--like x"),
+            (b"{\"question\": \"a\", \"rerank\": true}", "no --rerank"),
         ] {
             let error = Line::read(line, &defaults()).strict().request.unwrap_err();
             assert!(error.contains(says), "{error}");

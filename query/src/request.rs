@@ -28,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) decompose: bool,
     /// Words that are searched for besides those of the question.
     pub(crate) further: Vec<String>,
+    /// How many of the best hits are looked at again, if any are.
+    pub(crate) rerank: Option<usize>,
 }
 
 impl Request {
@@ -92,12 +94,18 @@ impl Request {
             rewrite: args.rewrite,
             decompose: args.decompose,
             further: Vec::new(),
+            rerank: args.rerank.top(),
         })
     }
 
     /// Returns how many hits are looked at, those that are left out first included.
     pub(crate) fn reach(&self) -> usize {
         self.offset + self.limit
+    }
+
+    /// Returns how many hits have to be found: those, or as many as are looked at again.
+    pub(crate) fn depth(&self) -> usize {
+        self.reach().max(self.rerank.unwrap_or_default())
     }
 }
 

@@ -399,5 +399,5 @@ fn each_stage_is_timed() {
             "{name}: {output}"
         );
     }
-    assert_eq!(stages.len(), 9);
+    assert_eq!(stages.len(), 10);
 }

@@ -18,6 +18,7 @@ mod mcp;
 mod pipe_matrix;
 mod pipeline;
 mod query;
+mod rerank;
 mod robust;
 mod scope;
 mod store_tools;

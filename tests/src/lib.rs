@@ -31,10 +31,11 @@ pub const PLAINLY: &str = r#"plainly() {
 "#;
 
 /// Variables of the one who runs the tests that would change what they see.
-const FOREIGN: [&str; 26] = [
+const FOREIGN: [&str; 27] = [
     "CS_DB",
     "CS_ENDPOINT",
     "CS_API_KEY",
+    "CS_RERANK_KEY",
     "OPENAI_API_KEY",
     "CS_LLM",
     "CS_LLM_MODEL",

@@ -1,6 +1,7 @@
-//! A service that embeds, on loopback: what `/v1/embeddings` answers, and its bad days.
+//! A service that embeds and reranks, on loopback: what `/v1/embeddings` and `/rerank` answer, and
+//! its bad days.
 //!
-//! Its vectors are made of the texts, so that a test sees whose a vector is.
+//! Its vectors and scores are made of the texts, so that a test sees whose they are.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -27,11 +28,11 @@ pub enum Fault {
     Cut(usize),
     /// The same, and no length was told before.
     CutUnseen(usize),
-    /// One vector fewer than texts.
+    /// One vector or score fewer than texts.
     Fewer,
     /// The last vector has one number less.
     Shorter,
-    /// The vectors come in the reverse order, each with its index.
+    /// The vectors or scores come in the reverse order, each with its index.
     Reversed,
     /// Another body, with status 200.
     Body(String),
@@ -48,6 +49,8 @@ pub struct Request {
     pub model: String,
     /// The texts.
     pub texts: Vec<String>,
+    /// All that was sent.
+    pub body: Value,
     /// When it came.
     pub at: Instant,
 }
@@ -61,6 +64,8 @@ struct State {
     most: Option<usize>,
     /// What must be in no text.
     unwanted: Option<String>,
+    /// What a request must have.
+    field: Option<&'static str>,
     requests: Vec<Request>,
     running: usize,
     most_running: usize,
@@ -68,7 +73,14 @@ struct State {
 
 impl State {
     /// Says why it does not take texts, if it does not.
-    fn refusal(&self, texts: &[String]) -> Option<(u16, &'static str)> {
+    fn refusal(&self, request: &Request) -> Option<(u16, &'static str)> {
+        let texts = &request.texts;
+        if self
+            .field
+            .is_some_and(|field| request.body[field].is_null())
+        {
+            return Some((422, "missing field"));
+        }
         if self.most.is_some_and(|most| texts.len() > most) {
             return Some((413, "batch too large"));
         }
@@ -136,6 +148,11 @@ impl Service {
         self.with(|state| state.unwanted = Some(part.to_owned()));
     }
 
+    /// Refuses requests without a field.
+    pub fn want(&self, field: &'static str) {
+        self.with(|state| state.field = Some(field));
+    }
+
     /// Returns all requests so far, and forgets them.
     pub fn requests(&self) -> Vec<Request> {
         self.with(|state| std::mem::take(&mut state.requests))
@@ -149,15 +166,8 @@ impl Service {
     /// Answers the one request of a connection.
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let (request, fault) = self.take(&stream)?;
-        let refused = self.with(|state| state.refusal(&request.texts));
-        let mut vectors: Vec<Value> = request
-            .texts
-            .iter()
-            .enumerate()
-            .map(
-                |(at, text)| json!({"object": "embedding", "index": at, "embedding": vector(text)}),
-            )
-            .collect();
+        let refused = self.with(|state| state.refusal(&request));
+        let mut vectors = request.made();
         let (mut status, mut headers, mut send) = (200, Vec::new(), usize::MAX);
         let mut body = None;
         let mut tells_length = true;
@@ -183,7 +193,7 @@ impl Service {
             status = code;
             body = Some(json!({"error": {"message": cause}}).to_string());
         }
-        let whole = json!({"object": "list", "model": request.model, "data": vectors});
+        let whole = request.answer(vectors);
         let body = body.unwrap_or_else(|| whole.to_string());
         let mut head = format!("HTTP/1.1 {status} -\r\nconnection: close\r\n");
         if tells_length {
@@ -221,13 +231,16 @@ impl Service {
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let body: Value = serde_json::from_slice(&body)?;
-        let texts = body["input"].as_array().cloned().unwrap_or_default();
+        let texts = ["input", "documents", "texts"].into_iter();
+        let texts = texts.filter_map(|name| body[name].as_array()).next();
+        let texts = texts.cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let request = Request {
             path,
             authorization,
             model: text(&body["model"]),
             texts: texts.iter().map(text).collect(),
+            body,
             at: Instant::now(),
         };
         let fault = self.with(|state| {
@@ -241,6 +254,47 @@ impl Service {
         });
         Ok((request, fault))
     }
+}
+
+impl Request {
+    /// Returns what is made of the texts, one by one; scores come from the highest to the lowest.
+    fn made(&self) -> Vec<Value> {
+        let texts = self.texts.iter().enumerate();
+        let Some(query) = self.body["query"].as_str() else {
+            return texts
+                .map(|(at, text)| {
+                    json!({"object": "embedding", "index": at, "embedding": vector(text)})
+                })
+                .collect();
+        };
+        let mut scores: Vec<_> = texts.map(|(at, text)| (score(query, text), at)).collect();
+        scores.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let name = match self.body["texts"].is_null() {
+            true => "relevance_score",
+            false => "score",
+        };
+        let scores = scores.into_iter();
+        scores
+            .map(|(score, at)| json!({"index": at, name: score}))
+            .collect()
+    }
+
+    /// Puts what was made into the shape that was asked for.
+    fn answer(&self, made: Vec<Value>) -> Value {
+        if self.body["query"].is_null() {
+            return json!({"object": "list", "model": self.model, "data": made});
+        }
+        match self.body["texts"].is_null() {
+            true => json!({"id": "1", "results": made, "meta": {}}),
+            false => Value::Array(made),
+        }
+    }
+}
+
+/// Returns how well a text answers a question: a number from 0 to 1 that a sum of both gives.
+pub fn score(query: &str, text: &str) -> f64 {
+    let sum = Sha256::digest(format!("{query}\n{text}"));
+    f64::from(u16::from_be_bytes([sum[0], sum[1]])) / 65536.0
 }
 
 /// Returns the vector of a text: numbers that a sum of its bytes gives.

@@ -165,7 +165,7 @@ fn search(
         error @ crate::Error::NoSuchLine(_) => Refusal::Arguments(said(&error)),
         error => Refusal::Failed(said(&error)),
     })?;
-    let hits = asked.hits;
+    let hits = &asked.hits;
     if hits.is_empty() {
         return Ok("no hit\n".to_owned());
     }
@@ -174,8 +174,12 @@ fn search(
         here,
     };
     let mut answer = Vec::new();
+    for failed in &asked.failed {
+        answer
+            .extend_from_slice(format!("{} failed: {}\n\n", failed.stage, failed.error).as_bytes());
+    }
     // Writing to memory does not fail.
-    let left_out = print::context(&hits, tokens, stores, &mut answer)
+    let left_out = print::context(hits, tokens, stores, &mut answer)
         .map_err(|error| Refusal::Failed(error.to_string()))?;
     if !left_out.is_empty() {
         answer.extend_from_slice(b"more, without their code:\n");

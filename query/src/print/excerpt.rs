@@ -85,6 +85,11 @@ pub(super) fn explained(hit: &Hit) -> String {
         .reasons
         .iter()
         .map(|reason| format!("{} {:+.3}", reason.rule, reason.adds));
+    if let Some(look) = hit.second_look {
+        parts.push(format!("before {:.3}", look.before));
+        let score = look.score;
+        parts.extend(score.map(|score| format!("rerank {score:.3}")));
+    }
     parts.push(format!("score {:.3}", hit.score));
     let steps: Vec<String> = steps.collect();
     if !steps.is_empty() {

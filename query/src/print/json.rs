@@ -13,6 +13,7 @@ use crate::hit::{Hit, Reason};
 use crate::plan::Failed;
 use crate::profile::Report;
 use crate::request::Request;
+use crate::rerank::SecondLook;
 
 /// What is told of a question.
 #[derive(Debug)]
@@ -93,6 +94,8 @@ struct HitRecord<'a> {
 struct Explain<'a> {
     cosine: Option<f32>,
     bm25: Option<f32>,
+    #[serde(flatten)]
+    second_look: Option<SecondLook>,
     score: &'a [Reason],
 }
 
@@ -168,6 +171,7 @@ fn hit_record<'a>(rank: usize, hit: &'a Hit, stores: Stores<'a>, explain: bool) 
         explain: explain.then_some(Explain {
             cosine: hit.dense,
             bm25: hit.text,
+            second_look: hit.second_look,
             score: &hit.reasons,
         }),
     }

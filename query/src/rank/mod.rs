@@ -57,6 +57,7 @@ impl Candidate {
             dense: self.dense,
             text: self.text,
             reasons: score.reasons,
+            second_look: None,
         }
     }
 
