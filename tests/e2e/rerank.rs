@@ -494,7 +494,7 @@ fn a_service_that_fails_leaves_the_hits_as_they_were() {
         "printf 'upload\\ncache\\n' | {}",
         dead.replace(&format!("--json '{QUESTION}'"), "--batch")
     );
-    let output = home.sh(&script).status(1).says("the hits of 2 questions");
+    let output = home.sh(&script).status(1).says("2 answers lack a stage");
     for record in output.records() {
         assert!(record["failed"][0]["error"].is_string() && record["hits"][0].is_object());
     }
