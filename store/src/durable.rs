@@ -27,6 +27,10 @@ use crate::folder::{Folder, TABLE_ENDING};
 /// The folder of the versions' own files in a table's.
 const VERSIONS: &str = "_versions";
 
+/// How the names begin under which the database writes files: they are renamed when they are whole,
+/// and no version refers to them before.
+const UNFINISHED: &str = ".tmp";
+
 /// Files synced at a time: what they wait for is the disk, which does several for the price of one.
 const AT_A_TIME: usize = 16;
 
@@ -101,7 +105,15 @@ impl Found {
             entries => entries?,
         };
         for entry in entries {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(UNFINISHED.as_bytes())
+            {
+                continue;
+            }
             if path.is_dir() {
                 if !path.ends_with(VERSIONS) {
                     self.below(&path, known)?;

@@ -22,6 +22,7 @@ mod records;
 mod search;
 mod select;
 mod step;
+mod step_rows;
 mod table;
 mod vectors;
 mod write;
@@ -38,6 +39,7 @@ use tokio::runtime::Runtime;
 pub use error::Error;
 pub use filter::Filter;
 pub use folder::Location;
+pub use index::before_each_index;
 pub use mark::Incomplete;
 pub use search::{Findings, Found, Search, Store};
 

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, new_null_array};
+use arrow_array::{Array, PrimitiveArray, RecordBatch, RecordBatchIterator, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use arrow_select::concat::concat_batches;
 use cs_common::manifest::{Entry, Manifest};
 use cs_common::metadata::{Model, Stage, StreamMetadata};
 use cs_common::rows::{FILE_SETTINGS, chunk_schema};
@@ -27,14 +26,14 @@ use crate::durable::DurableCommits;
 use crate::folder::Folder;
 use crate::lock;
 use crate::model::{differences, model_name, reembed};
-use crate::step::{FileKey, Step, bytes_of};
+use crate::step::{FileKey, Step};
+use crate::step_rows::StepRows;
 use crate::{Error, error};
 
 const ROW_ADDRESS: &str = "_rowaddr";
 
-/// Rows and bytes of what is written at once of a step.
-const WRITTEN_ROWS: usize = 4_096;
-const WRITTEN_BYTES: usize = 16 << 20;
+/// Bytes of a column that are gathered before they are written.
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// Files whose rows are looked for by their paths; with more, all rows are read.
 const LOOKUP_FILES: usize = 500;
@@ -260,23 +259,31 @@ impl Chunks {
     ///
     /// `stale` says whether any of the files may be stored already. Returns how many rows went.
     pub(crate) async fn commit(&self, mut step: Step, stale: bool) -> Result<usize, Error> {
-        let fragments = self.write(&mut step).await?;
-        self.replace(&step.files, fragments, stale).await
+        let files = std::mem::take(&mut step.files);
+        let fragments = self.write(step).await?;
+        self.replace(&files, fragments, stale).await
     }
 
-    /// Writes a step's rows, which go from it, without anybody seeing them yet.
-    pub(crate) async fn write(&self, step: &mut Step) -> Result<Vec<Fragment>, Error> {
+    /// Writes a step's rows without anybody seeing them yet.
+    pub(crate) async fn write(&self, step: Step) -> Result<Vec<Fragment>, Error> {
         if step.rows == 0 {
             return Ok(Vec::new());
         }
-        let rows = self.stored_rows(step).await?;
-        let params = WriteParams {
+        let schema = self.schema().await?;
+        let columns = schema.fields().len() as u64;
+        let rows = StepRows::new(step, Arc::clone(&schema));
+        let rows = RecordBatchIterator::new(rows, schema);
+        let mut params = WriteParams {
             mode: WriteMode::Append,
             ..WriteParams::default()
         };
+        let options = params.file_writer_options.get_or_insert_default();
+        // What is joined here is nobody else's, so that there is nothing to copy it from.
+        options.keep_original_array = Some(true);
+        options.data_cache_bytes = Some(PAGE_BYTES * columns);
         let written = InsertBuilder::new(self.dataset().await?)
             .with_params(&params)
-            .execute_uncommitted(rows)
+            .execute_uncommitted_stream(rows)
             .await
             .map_err(|error| self.fail(error))?;
         match written.operation {
@@ -336,58 +343,6 @@ impl Chunks {
             done.map_err(|error| self.fail(error))?;
         }
         Ok(())
-    }
-
-    /// Gives a step's rows the table's columns, and joins what each file brought to batches of
-    /// some thousand rows: one of all could be longer than its offsets can tell.
-    async fn stored_rows(&self, step: &mut Step) -> Result<Vec<RecordBatch>, Error> {
-        let target = self.schema().await?;
-        let settings = step.settings.clone();
-        let settings = settings.as_deref();
-        let mut joined = Vec::new();
-        let (mut group, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        for batch in std::mem::take(&mut step.batches) {
-            let (more_rows, more_bytes) = (batch.num_rows(), bytes_of(&batch));
-            if rows + more_rows > WRITTEN_ROWS || bytes + more_bytes > WRITTEN_BYTES {
-                joined.extend(self.joined(&target, &std::mem::take(&mut group), settings)?);
-                (rows, bytes) = (0, 0);
-            }
-            rows += more_rows;
-            bytes += more_bytes;
-            group.push(batch);
-        }
-        joined.extend(self.joined(&target, &group, settings)?);
-        Ok(joined)
-    }
-
-    /// Joins batches to one with the table's columns: by name, a missing one null, but for the
-    /// settings, which are the stream's.
-    fn joined(
-        &self,
-        target: &SchemaRef,
-        batches: &[RecordBatch],
-        settings: Option<&str>,
-    ) -> Result<Option<RecordBatch>, Error> {
-        let Some(first) = batches.first() else {
-            return Ok(None);
-        };
-        let damaged = |error| Error::damaged(self.folder.path(), error);
-        let rows = concat_batches(&first.schema(), batches).map_err(damaged)?;
-        let columns: Vec<ArrayRef> = target
-            .fields()
-            .iter()
-            .map(|field| match rows.column_by_name(field.name()) {
-                Some(array) if array.data_type() == field.data_type() => Ok(Arc::clone(array)),
-                Some(array) => arrow_cast::cast(array, field.data_type()).map_err(damaged),
-                None if field.name() == FILE_SETTINGS => {
-                    let same = std::iter::repeat_n(settings, rows.num_rows());
-                    Ok(Arc::new(same.collect::<StringArray>()) as ArrayRef)
-                }
-                None => Ok(new_null_array(field.data_type(), rows.num_rows())),
-            })
-            .collect::<Result<_, _>>()?;
-        let rows = RecordBatch::try_new(Arc::clone(target), columns).map_err(damaged)?;
-        Ok(Some(rows))
     }
 
     /// Writes deletion marks for all stored rows of some files, without committing them.

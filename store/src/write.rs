@@ -1,6 +1,9 @@
-//! The run of the storing stage: reads a stream and commits it, a step behind the reading.
+//! The run of the storing stage: reads a stream and commits it, behind the reading.
+//!
+//! While a step is gathered, the rows of the one before are written, and the one before that is
+//! committed, which is waiting for the disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +17,7 @@ use cs_common::stream::StreamReader;
 use cs_common::tool::{self, Outcome, Scope};
 use lance::table::format::Fragment;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::folder::{Folder, Location};
@@ -113,7 +117,8 @@ struct Tally {
     outcome: Result<Outcome, Error>,
 }
 
-/// A run of the stage: commits steps, at most one at a time, while the next one is gathered.
+/// A run of the stage: writes a step's rows and commits the step before it, while the next one is
+/// gathered.
 struct Run<'a> {
     runtime: &'a Runtime,
     folder: &'a Folder,
@@ -131,7 +136,8 @@ struct Run<'a> {
     progress: Option<Progress>,
     /// The files that this stream brought.
     seen: HashSet<(String, String)>,
-    pending: Option<Pending>,
+    /// Steps under way, in their order: one whose rows are being written at most, and one before it.
+    pending: VecDeque<Pending>,
     files: usize,
     rows: usize,
     removed: usize,
@@ -145,9 +151,13 @@ struct Whole {
     entries: Vec<(FileName, Option<Entry>)>,
 }
 
-/// A commit under way.
+/// A step under way.
 struct Pending {
     task: JoinHandle<Result<Done, Error>>,
+    /// Comes when its rows are written, and never if that fails.
+    written: oneshot::Receiver<()>,
+    /// Comes when it is committed, for the step after it.
+    committed: Option<oneshot::Receiver<()>>,
     put_files: usize,
     entries: Vec<(FileName, Option<Entry>)>,
 }
@@ -156,8 +166,31 @@ struct Pending {
 enum Done {
     /// They are stored instead of so many old ones.
     Committed(usize),
-    /// They are written.
+    /// They are written, and seen by nobody.
     Written(Vec<Fragment>),
+}
+
+/// What a step's task tells others of it, and waits for.
+struct Turn {
+    after: Option<oneshot::Receiver<()>>,
+    written: oneshot::Sender<()>,
+    committed: oneshot::Sender<()>,
+}
+
+/// Writes a step's rows, and commits it after the step before.
+async fn commit(chunks: Chunks, mut step: Step, stale: bool, turn: Turn) -> Result<Done, Error> {
+    let files = std::mem::take(&mut step.files);
+    let fragments = chunks.write(step).await?;
+    // Whoever does not listen has no use for it.
+    let _ = turn.written.send(());
+    if let Some(after) = turn.after
+        && after.await.is_err()
+    {
+        return Ok(Done::Written(fragments));
+    }
+    let removed = chunks.replace(&files, fragments, stale).await?;
+    let _ = turn.committed.send(());
+    Ok(Done::Committed(removed))
 }
 
 impl<'a> Run<'a> {
@@ -201,7 +234,7 @@ impl<'a> Run<'a> {
             replaces,
             progress: Some(Progress::start(metadata.totals)),
             seen: HashSet::new(),
-            pending: None,
+            pending: VecDeque::new(),
             files: 0,
             rows: 0,
             removed: 0,
@@ -298,9 +331,9 @@ impl<'a> Run<'a> {
         Ok(outcome)
     }
 
-    /// Starts the commit of a step, when the one before it is done.
+    /// Starts to write a step's rows and to commit it, when the rows of the one before are written.
     fn commit(&mut self, mut step: Step) -> Result<(), Error> {
-        self.wait()?;
+        self.make_room()?;
         let entries = std::mem::take(&mut step.entries);
         let put_files = step.put_files;
         let is_again = self.bring(&entries)?;
@@ -309,27 +342,60 @@ impl<'a> Run<'a> {
         if let Some(progress) = &self.progress {
             progress.update(self.seen.len() as u64, self.rows as u64);
         }
+        let (written, is_written) = oneshot::channel();
+        let (committed, is_committed) = oneshot::channel();
+        let turn = Turn {
+            after: self
+                .pending
+                .back_mut()
+                .and_then(|last| last.committed.take()),
+            written,
+            committed,
+        };
         let chunks = self.chunks.clone();
         let task = match &mut self.whole {
             Some(whole) => {
                 whole.files.extend(std::mem::take(&mut step.files));
-                let write = async move { chunks.write(&mut step).await.map(Done::Written) };
+                let write = async move { chunks.write(step).await.map(Done::Written) };
                 self.runtime.spawn(write)
             }
             None => {
+                if is_again {
+                    // What the manifest says of a file is entered in the order of its steps.
+                    self.wait()?;
+                }
                 if let Some(mark) = &mut self.mark {
                     self.runtime.block_on(mark.add(0))?;
                 }
                 let stale = self.ledger.begin(&entries)? || is_again;
-                let commit = async move { chunks.commit(step, stale).await.map(Done::Committed) };
-                self.runtime.spawn(commit)
+                self.runtime.spawn(commit(chunks, step, stale, turn))
             }
         };
-        self.pending = Some(Pending {
+        self.pending.push_back(Pending {
             task,
+            written: is_written,
+            committed: Some(is_committed),
             put_files,
             entries,
         });
+        Ok(())
+    }
+
+    /// Waits until no rows are being written, and one step at most is not committed yet.
+    fn make_room(&mut self) -> Result<(), Error> {
+        // A lease is confirmed before a step is written, and its commit is not to come much later.
+        let is_local = self.folder.local().is_some();
+        if !is_local || self.whole.is_some() {
+            return self.wait();
+        }
+        if let Some(last) = self.pending.back_mut()
+            && self.runtime.block_on(&mut last.written).is_err()
+        {
+            return self.wait();
+        }
+        while self.pending.len() > 1 {
+            self.enter()?;
+        }
         Ok(())
     }
 
@@ -351,15 +417,24 @@ impl<'a> Run<'a> {
         Ok(is_again)
     }
 
-    /// Waits for the commit under way, and enters it in the manifest.
+    /// Waits for the steps under way.
     fn wait(&mut self) -> Result<(), Error> {
-        let Some(pending) = self.pending.take() else {
+        while !self.pending.is_empty() {
+            self.enter()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the first of the steps under way, and enters it in the manifest.
+    fn enter(&mut self) -> Result<(), Error> {
+        let Some(pending) = self.pending.pop_front() else {
             return Ok(());
         };
         let Pending {
             task,
             put_files,
             entries,
+            ..
         } = pending;
         let path = self.folder.path();
         let done = self.runtime.block_on(task);
@@ -455,17 +530,14 @@ impl<'a> Run<'a> {
 
     /// Leaves the store as it was, where nobody has seen anything yet.
     fn abandon(&mut self) -> Result<(), Error> {
-        if let Some(pending) = self.pending.take() {
+        let mut left = self.whole.take().unwrap_or_default().fragments;
+        for pending in self.pending.drain(..) {
             // Its files are not to come after what follows.
-            let done = self.runtime.block_on(pending.task);
-            if let (Ok(Ok(Done::Written(fragments))), Some(whole)) = (done, &mut self.whole) {
-                whole.fragments.extend(fragments);
+            if let Ok(Ok(Done::Written(fragments))) = self.runtime.block_on(pending.task) {
+                left.extend(fragments);
             }
         }
-        if let Some(whole) = self.whole.take() {
-            let discarded = self.chunks.discard(&whole.fragments);
-            self.runtime.block_on(discarded)?;
-        }
+        self.runtime.block_on(self.chunks.discard(&left))?;
         if self.replaces.is_some() {
             let dropped = rebuild::drop_table(self.folder, self.chunks.name());
             self.runtime.block_on(dropped)?;
