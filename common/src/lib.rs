@@ -10,11 +10,13 @@ mod error;
 mod jsonl;
 pub mod manifest;
 pub mod metadata;
+mod pages;
 mod pipe;
 pub mod progress;
 mod reader;
 pub mod rows;
 pub mod tool;
+mod watch;
 mod writer;
 
 pub use error::Error;

@@ -47,3 +47,26 @@ pub(crate) fn readable(file: &File, patience: Duration) -> io::Result<bool> {
     let mut fds = [PollFd::new(file, PollFlags::IN)];
     Ok(poll(&mut fds, Some(&timeout))? > 0)
 }
+
+/// Waits until nobody can read from a pipe any more.
+pub(crate) fn wait_for_no_reader(pipe: impl AsFd) -> io::Result<()> {
+    // A pipe without a reader is an error of its writing end, which is always told.
+    let mut fds = [PollFd::new(&pipe, PollFlags::empty())];
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Tells whether nobody can write to a pipe any more; there may be something left to be read.
+pub(crate) fn has_no_writer(pipe: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&pipe, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}

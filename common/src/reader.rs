@@ -4,6 +4,7 @@
 //! allocates whatever size a message declares. Therefore the framing is read here, message by
 //! message, and only the decoding is left to arrow-rs.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, IsTerminal as _, Read};
@@ -37,6 +38,10 @@ pub struct StreamReader {
     schema: SchemaRef,
     metadata: StreamMetadata,
     source: Source,
+    /// Standard input, as long as it is a pipe into which somebody may write.
+    pipe: Option<File>,
+    /// What was read when nobody could write any more: all that followed.
+    rest: Option<VecDeque<Result<RecordBatch, Error>>>,
 }
 
 enum Source {
@@ -62,7 +67,13 @@ impl StreamReader {
         if std::io::stdin().is_terminal() {
             return Err(Error::TerminalInput);
         }
-        Self::open(pipe::stdin().map_err(Error::Input)?)
+        let stdin = pipe::stdin().map_err(Error::Input)?;
+        let pipe = match pipe::is_pipe(&stdin) {
+            true => Some(stdin.try_clone().map_err(Error::Input)?),
+            false => None,
+        };
+        let reader = Self::open(stdin)?;
+        Ok(Self { pipe, ..reader })
     }
 
     /// Opens a stream and reads its header; what form it has is seen from its first bytes.
@@ -96,6 +107,8 @@ impl StreamReader {
             schema: Arc::new(conform_schema(&schema)),
             metadata,
             source,
+            pipe: None,
+            rest: None,
         })
     }
 
@@ -115,6 +128,33 @@ impl StreamReader {
     /// [`Error::Unsealed`] if the input ended without its end marker, [`Error::Trailing`] if it
     /// goes on after it, and others for rows that are not what the contract says.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, Error> {
+        match &mut self.rest {
+            Some(rest) => rest.pop_front().transpose(),
+            None => self.read_batch(),
+        }
+    }
+
+    /// Tells whether the stage before this one is known to have gone without sealing the stream,
+    /// although what it wrote is not all read yet. The answer is that of this moment, and costs
+    /// nothing; only where a pipe has no writer any more, what is left in it is taken to memory.
+    pub fn is_broken(&mut self) -> bool {
+        if self.pipe.as_ref().is_some_and(pipe::has_no_writer) {
+            self.pipe = None;
+            let mut rest = VecDeque::new();
+            while let Some(batch) = self.next_batch().transpose() {
+                let is_last = batch.is_err();
+                rest.push_back(batch);
+                if is_last {
+                    break;
+                }
+            }
+            self.rest = Some(rest);
+        }
+        let last = self.rest.as_ref().and_then(VecDeque::back);
+        last.is_some_and(Result::is_err)
+    }
+
+    fn read_batch(&mut self) -> Result<Option<RecordBatch>, Error> {
         let batch = match &mut self.source {
             Source::Arrow(frames) => frames.next_batch()?,
             Source::Jsonl(lines) => lines.next_batch()?,

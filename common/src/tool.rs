@@ -7,13 +7,17 @@ use std::error::Error as StdError;
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::metadata::Stage;
-use crate::progress;
+use crate::pages::{self, Typed};
+use crate::{progress, stream, watch};
+
+pub use crate::watch::GRACE;
 
 /// How a tool ended when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +45,11 @@ pub trait ToolError: StdError + 'static {
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct LogArgs {
     /// Print errors only
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, help_heading = None, conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// Print more of what is done; twice for the libraries' messages too
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    #[arg(long, short, global = true, help_heading = None, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
@@ -54,6 +58,9 @@ const CLOSED: u8 = 141;
 
 /// Exit status of a tool that failed or was misused.
 const FAILED: u8 = 2;
+
+/// The tool that runs.
+static NAME: OnceLock<&str> = OnceLock::new();
 
 /// Runs a tool: parses its arguments, sets up its messages, and turns its end into a status.
 ///
@@ -64,27 +71,61 @@ where
     A: Parser + AsRef<LogArgs>,
     E: ToolError,
 {
-    let args = match A::try_parse() {
-        Ok(args) => args,
+    let _ = NAME.set(name);
+    let args = match pages::typed::<A>() {
+        Ok(Typed::Work(args)) => args,
+        Ok(Typed::Page(text)) => {
+            let printed = stream::print(&text);
+            let status = printed.map_or_else(|error| failed(name, &error), |()| 0);
+            return ExitCode::from(status);
+        }
         Err(error) => return usage(name, &error),
     };
     install_logger(name, *args.as_ref());
+    watch::tell_signals();
     panic::set_hook(Box::new(move |info| {
         say(name, &format!("internal error: {info}"));
     }));
     match panic::catch_unwind(AssertUnwindSafe(|| body(args))) {
         Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
         Ok(Ok(Outcome::Told)) => ExitCode::from(1),
-        Ok(Err(error)) if error.stdout_closed() => ExitCode::from(CLOSED),
-        Ok(Err(error)) => {
-            say(name, &chain(&error));
-            if let Some(hint) = error.hint() {
-                say(name, &format!("hint: {hint}"));
-            }
-            ExitCode::from(FAILED)
-        }
+        Ok(Err(error)) => ExitCode::from(failed(name, &error)),
         Err(_) => ExitCode::from(FAILED),
     }
+}
+
+/// Tells of a failure what there is to tell, and returns the status for it.
+fn failed(name: &str, error: &impl ToolError) -> u8 {
+    if error.stdout_closed() {
+        return CLOSED;
+    }
+    say(name, &chain(error));
+    if let Some(hint) = error.hint() {
+        say(name, &format!("hint: {hint}"));
+    }
+    FAILED
+}
+
+/// Ends the process with an error at once, whatever its other threads are doing: for a stage that
+/// knows, in the middle of long work, that the work is for nothing.
+pub fn give_up(error: &impl ToolError) -> ! {
+    end(failed(self::name(), error))
+}
+
+/// Ends the process as one whose output nobody reads.
+pub(crate) fn end_unread() -> ! {
+    end(CLOSED)
+}
+
+fn end(status: u8) -> ! {
+    // SAFETY: ends the process without running what other threads may still use. No output is
+    // buffered but of a stream that is not to be sealed.
+    unsafe { libc::_exit(status.into()) }
+}
+
+/// Returns the name of the tool that runs, nothing before [`run`].
+pub(crate) fn name() -> &'static str {
+    NAME.get().copied().unwrap_or_default()
 }
 
 /// In the provenance entry of the stage that parsed: 32 hex digits over all that decides how a

@@ -6,6 +6,7 @@ use std::io::{BufWriter, IsTerminal as _, Write};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 
+use crate::watch::Watch;
 use crate::{Error, jsonl, pipe};
 
 /// The two forms that a stream has.
@@ -23,6 +24,8 @@ pub enum Format {
 /// A stage that fails just drops its writer, and the stage behind it knows.
 pub struct StreamWriter {
     inner: Inner,
+    /// Of standard output alone.
+    watch: Option<Watch>,
 }
 
 enum Inner {
@@ -37,14 +40,17 @@ impl fmt::Debug for StreamWriter {
 }
 
 impl StreamWriter {
-    /// Starts a stream of `schema`, metadata included, on standard output.
+    /// Starts a stream of `schema`, metadata included, on standard output. Until the stream is
+    /// sealed, the process ends soon after the reader of a pipe is gone, whatever it does then.
     ///
     /// # Errors
     /// [`Error::BinaryToTerminal`] for Arrow onto a terminal, and those of [`write`](Self::write).
     pub fn stdout(format: Format, schema: &Schema) -> Result<Self, Error> {
         refuse_terminal(format)?;
         let stdout = pipe::stdout().map_err(Error::output)?;
-        Self::new(format, schema, Box::new(stdout))
+        let watch = Watch::start(&stdout).map_err(Error::output)?;
+        let writer = Self::new(format, schema, Box::new(stdout))?;
+        Ok(Self { watch, ..writer })
     }
 
     /// Starts a stream of `schema`, metadata included, on any sink.
@@ -64,7 +70,8 @@ impl StreamWriter {
             )),
             Format::Jsonl => Inner::Jsonl(jsonl::Writer::new(sink, schema)?),
         };
-        let mut writer = Self { inner };
+        let watch = None;
+        let mut writer = Self { inner, watch };
         // The next stage learns the totals and the model before the first row is made.
         writer.flush()?;
         Ok(writer)
@@ -91,7 +98,9 @@ impl StreamWriter {
             Inner::Arrow(writer) => writer.finish().map_err(Error::arrow_output)?,
             Inner::Jsonl(writer) => writer.finish()?,
         }
-        self.flush()
+        self.flush()?;
+        self.watch = None;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Error> {

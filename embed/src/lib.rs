@@ -14,6 +14,7 @@ mod fixed;
 mod folder;
 pub mod http;
 mod hub;
+mod inlet;
 mod models;
 mod precision;
 mod rerank;
@@ -47,7 +48,18 @@ use stage::Work;
 /// Adds the column `vector` and names the model in the schema's metadata. Rows keep their order,
 /// other columns and metadata pass through untouched.
 #[derive(Debug, clap::Parser)]
-#[command(name = "cs-embed", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "cs-embed",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  cs-parse . | cs-embed | cs-store
+  cs-parse . | cs-embed --model ~/models/all-MiniLM-L6-v2 --dtype bf16 | cs-store
+  cs-parse . | cs-embed --model org/name --cache ~/.cache/cs/vectors | cs-store
+  cs-parse . | cs-embed --endpoint http://localhost:8080 --model bge-m3 | cs-store
+  cs-store export .cs --no-vectors | cs-embed --model org/name | cs-store other.cs
+  cs-embed models                                        what can be run, and where it lies"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,6 +1,6 @@
 //! The run of the embedding stage: a window of rows in, the same rows with vectors out.
 //!
-//! Three threads overlap: one reads and makes texts ready, one runs the model, one writes. Between
+//! Four threads overlap: one reads, one makes texts ready, one runs the model, one writes. Between
 //! them a window waits at most, so that memory stays bounded and the pipes behind and before the
 //! process still are what holds a faster stage back.
 
@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use crossbeam_channel::bounded;
 use cs_common::document::{content_hash, document};
 use cs_common::progress::Progress;
 use cs_common::rows::{Op, Rows, VECTOR};
@@ -21,6 +22,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
 use crate::cache::{Cache, CacheArgs, Key};
+use crate::inlet::{Failure, Inlet};
 use crate::{Embedder, Error, ModelSpec, Prepared, VectorType};
 
 /// What is done with the stream, beside the model.
@@ -36,6 +38,15 @@ pub(crate) struct Work {
 struct Source {
     embedder: Box<dyn Embedder>,
     cache: Option<Cache>,
+}
+
+impl Source {
+    /// Writes down what the cache does not have yet.
+    fn keep(&self) {
+        if let Some(cache) = &self.cache {
+            cache.finish();
+        }
+    }
 }
 
 /// Embeds the stream on standard input onto standard output.
@@ -57,10 +68,20 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
     let totals = input.metadata().totals;
     let progress = (!std::io::stdout().is_terminal()).then(|| Progress::start(totals));
 
-    let (windows, ready) = sync_channel(WAITING);
-    let reader = Arc::clone(&source);
+    let failure = Failure::default();
+    // A batch is handed over when it is wanted: none waits in between.
+    let (batches, read) = bounded(0);
+    let inlet = Inlet {
+        input,
+        batches,
+        failure: failure.clone(),
+    };
+    let keeper = Arc::clone(&source);
     // Nobody waits for this thread: it may be in a read that ends with the stage before.
-    thread::spawn(move || read(input, &reader, &windows));
+    thread::spawn(move || inlet.read(|| keeper.keep()));
+    let (windows, ready) = sync_channel(WAITING);
+    let preparer = Arc::clone(&source);
+    thread::spawn(move || prepare(&read, &preparer, &windows));
     let (batches, made) = sync_channel(WAITING);
     let writer = thread::spawn(move || write(output, progress, &made));
 
@@ -76,6 +97,10 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
                 // The writer has failed, and says why.
                 return Ok(());
             }
+        }
+        // Batches also end where the input is broken.
+        if let Some(error) = failure.take() {
+            return Err(error.into());
         }
         let _ = batches.send(None);
         Ok(())
@@ -94,27 +119,21 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
     };
     log::debug!("embedded {texts} texts{tokens} in {seconds:.2} s");
     // After a failure as well: what was made by then is not made again.
-    if let Some(cache) = &source.cache {
-        cache.finish();
-    }
+    source.keep();
     ran.and(wrote).map(|()| Outcome::Done)
 }
 
 /// Windows that wait for the next thread.
 const WAITING: usize = 1;
 
-/// Cuts the input into windows and makes their texts ready, until its end, an error, or until
-/// nobody takes them.
-fn read(mut input: StreamReader, source: &Source, windows: &SyncSender<Result<Window, Error>>) {
-    loop {
-        let batch = match input.next_batch() {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return,
-            Err(error) => {
-                let _ = windows.send(Err(error.into()));
-                return;
-            }
-        };
+/// Cuts batches into windows and makes their texts ready, until an error, or until nobody takes
+/// them.
+fn prepare(
+    batches: &crossbeam_channel::Receiver<RecordBatch>,
+    source: &Source,
+    windows: &SyncSender<Result<Window, Error>>,
+) {
+    for batch in batches {
         let mut start = 0;
         while start < batch.num_rows() {
             let length = source.embedder.window().min(batch.num_rows() - start);

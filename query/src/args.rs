@@ -14,7 +14,17 @@ use crate::rerank::RerankArgs;
 ///
 /// Exits with 0 if there are hits, 1 if there is none, 2 on failure.
 #[derive(Debug, Parser)]
-#[command(name = "cs-query", version)]
+#[command(
+    name = "cs-query",
+    version,
+    after_help = "Examples:
+  cs-query 'where are failed uploads retried?'
+  cs-query Index.open --lang rust --path '!tests/' -n 5
+  cs-query --like src/upload.rs:120                      code that is similar
+  cs-query --db a.cs --db b.cs 'parse a date' --json | jq -r '.hits[].path'
+  cs-query 'how are sessions stored' --context 4000      whole chunks, for a language model
+  printf '%s\\n' 'parse a date' 'open a file' | cs-query --batch"
+)]
 pub struct Args {
     /// The question: a sentence, words, a symbol, a path, or a piece of code
     #[arg(required_unless_present_any = ["like", "symbol", "batch", "eval", "mcp"])]

@@ -63,7 +63,18 @@ const MAX_KEEP: u64 = 365 * 24 * 3600;
 /// What is stored of a file is replaced by what the stream brings of it, whole files at once:
 /// whoever reads the store meanwhile sees the old chunks of a file or the new ones.
 #[derive(Debug, Parser)]
-#[command(name = "cs-store", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "cs-store",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  cs-parse . | cs-embed | cs-store
+  cs-parse . --since .cs | cs-embed | cs-store           only what changed
+  cs-parse . | cs-embed --model org/name | cs-store --rebuild
+  cs-store info                                          what is in .cs
+  cs-store check all.cs                                  whether it is whole and sound
+  cs-store export all.cs --repo cs | cs-store cs.cs      a part as a store of its own"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,

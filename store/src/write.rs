@@ -501,13 +501,17 @@ impl<'a> Run<'a> {
     fn finish(&mut self, metadata: &StreamMetadata, sealed: bool) -> Result<(), Error> {
         self.progress = None;
         self.commit_whole()?;
-        let made_rows = self.rows > 0;
+        let upkeep = Upkeep {
+            made_rows: self.rows > 0,
+            // Of a broken pipeline nobody waits for the last stage; the next run has them made.
+            indexes: sealed,
+        };
         let is_part = Scope::of(&metadata.chain) == Some(Scope::Part);
         let (chunks, folder) = (&self.chunks, self.folder);
         self.runtime.block_on(async {
             let mut right = lock::maintenance(folder, self.lease).await?;
             let ledger = self.replaces.is_none().then_some(&mut self.ledger);
-            let tidied = match refresh(chunks, metadata, made_rows).await {
+            let tidied = match refresh(chunks, metadata, upkeep).await {
                 Ok(()) => tidy(chunks, ledger).await,
                 failed => failed,
             };
@@ -555,14 +559,23 @@ async fn tidy(chunks: &Chunks, ledger: Option<&mut Ledger>) -> Result<(), Error>
     index::prune_due(chunks).await
 }
 
+/// What is due after the rows.
+#[derive(Clone, Copy, Debug)]
+struct Upkeep {
+    /// Whether there are new rows, whose origin is to be recorded.
+    made_rows: bool,
+    /// Whether the indexes are brought up to date.
+    indexes: bool,
+}
+
 /// Records where rows are from, and brings the indexes up to date. What another process commits
 /// meanwhile can undo that for the fragments that it touches.
-async fn refresh(chunks: &Chunks, metadata: &StreamMetadata, made_rows: bool) -> Result<(), Error> {
+async fn refresh(chunks: &Chunks, metadata: &StreamMetadata, upkeep: Upkeep) -> Result<(), Error> {
     for attempt in 1.. {
         chunks.reload().await?;
-        let done = match chunks.record(metadata, made_rows).await {
-            Ok(()) => index::refresh(chunks).await,
-            failed => failed,
+        let done = match chunks.record(metadata, upkeep.made_rows).await {
+            Ok(()) if upkeep.indexes => index::refresh(chunks).await,
+            recorded => recorded,
         };
         match done {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => {

@@ -1,10 +1,11 @@
-//! A pipeline as processes of its own, any of which can be killed at a moment.
+//! A pipeline as processes of its own, any of which can be killed at a moment, or all of them be
+//! interrupted as by Ctrl-C.
 
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,17 @@ pub enum End {
     Status(i32),
     /// By SIGKILL.
     Killed,
+    /// By another signal.
+    Signal(i32),
+}
+
+/// Who gets a signal.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// All processes, as a terminal interrupts them.
+    Group,
+    /// One of them.
+    Stage(usize),
 }
 
 /// What a pipeline left behind.
@@ -66,6 +78,8 @@ impl Home {
             let mut words = stage.split_whitespace();
             let program = words.next().expect("a program");
             let mut command = self.command(&bin_folder().join(program));
+            let leader = running.first().map_or(0, |stage: &Stage| stage.child.id());
+            command.process_group(i32::try_from(leader).expect("a process id"));
             let stderr = self.path().join(format!("stderr.{number}"));
             command
                 .args(words)
@@ -131,6 +145,52 @@ impl Stages {
         }
     }
 
+    /// Waits until something is the case, for which it looks again and again.
+    ///
+    /// # Panics
+    /// If all processes have ended before, or one hangs.
+    pub fn until(&mut self, mut is_time: impl FnMut(&Self) -> bool) {
+        while !is_time(self) {
+            let now = self.started.elapsed();
+            let is_over = self.look(now) || now > PATIENCE;
+            assert!(!is_over, "too late: {}\n{}", self.command, self.said());
+            sleep(TICK);
+        }
+    }
+
+    /// Returns the processor time that a process has taken.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn cpu(&self, number: usize) -> Duration {
+        let id = self.stages[number].child.id();
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("/proc");
+        let (_, fields) = stat.rsplit_once(')').expect("a process's state");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+        // A hundred a second wherever Linux runs.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Sends a signal, such as `TERM`, and waits for all processes. What is told of when they ended
+    /// counts from the signal.
+    ///
+    /// # Panics
+    /// If the signal cannot be sent, or one hangs.
+    pub fn signal(mut self, signal: &str, target: Target) -> Ended {
+        let id = match target {
+            Target::Group => format!("-{}", self.stages[0].child.id()),
+            Target::Stage(number) => self.stages[number].child.id().to_string(),
+        };
+        self.look(Duration::ZERO);
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), "--", &id])
+            .status();
+        assert!(sent.expect("kill").success(), "{}", self.command);
+        self.started = Instant::now();
+        self.wait()
+    }
+
     /// Notes who has ended; tells whether all have.
     fn look(&mut self, now: Duration) -> bool {
         for stage in &mut self.stages {
@@ -142,7 +202,8 @@ impl Stages {
         self.stages.iter().all(|stage| stage.ended.is_some())
     }
 
-    fn said(&self) -> String {
+    /// Returns what all processes have said so far.
+    pub fn said(&self) -> String {
         let texts = self.stages.iter().map(|stage| {
             let text = fs::read(&stage.stderr).unwrap_or_default();
             String::from_utf8_lossy(&text).into_owned()
@@ -156,7 +217,8 @@ impl Stages {
             let end = match (status.code(), status.signal()) {
                 (Some(code), _) => End::Status(code),
                 (None, Some(SIGKILL)) => End::Killed,
-                (None, signal) => panic!("ended by signal {signal:?}: {}", self.command),
+                (None, Some(signal)) => End::Signal(signal),
+                (None, None) => panic!("neither a status nor a signal: {}", self.command),
             };
             (end, at)
         });

@@ -1,0 +1,79 @@
+//! The thread that reads the stream, and nothing else: those behind it can be long busy, and
+//! meanwhile it notices that the stage before has died, so that a broken pipeline does not go on
+//! for minutes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use crossbeam_channel::{SendTimeoutError, Sender};
+use cs_common::Error;
+use cs_common::stream::StreamReader;
+use cs_common::tool::{GRACE, give_up};
+
+/// How often it is looked whether the stage before is still there.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is wrong with the input, for the one who takes it first to tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<Error>>>);
+
+impl Failure {
+    /// Takes the error, if there is one and nobody has it. There is none as long as batches come.
+    pub(crate) fn take(&self) -> Option<Error> {
+        self.slot().take()
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream, and the thread that takes its batches.
+pub(crate) struct Inlet {
+    pub(crate) input: StreamReader,
+    pub(crate) batches: Sender<RecordBatch>,
+    pub(crate) failure: Failure,
+}
+
+impl Inlet {
+    /// Passes on all batches. Where the input is broken, the others have [`GRACE`] for what they
+    /// have of it, and then this one calls `keep` and ends the process with the input's error.
+    pub(crate) fn read(mut self, keep: impl Fn()) {
+        let mut deadline = None;
+        let Err(error) = self.feed(&mut deadline) else {
+            return;
+        };
+        *self.failure.slot() = Some(error);
+        drop(self.batches);
+        let left = deadline.map_or(GRACE, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
+        thread::sleep(left);
+        if let Some(error) = self.failure.take() {
+            keep();
+            give_up(&error);
+        }
+    }
+
+    /// Passes on batches until the seal, or until nobody takes them; `deadline` is set when the
+    /// input is known to be broken, although there are batches left.
+    fn feed(&mut self, deadline: &mut Option<Instant>) -> Result<(), Error> {
+        while let Some(mut batch) = self.input.next_batch()? {
+            loop {
+                batch = match self.batches.send_timeout(batch, TICK) {
+                    Ok(()) => break,
+                    Err(SendTimeoutError::Disconnected(_)) => return Ok(()),
+                    Err(SendTimeoutError::Timeout(batch)) => batch,
+                };
+                let now = Instant::now();
+                if self.input.is_broken() && *deadline.get_or_insert(now + GRACE) <= now {
+                    // Behind what is left in memory stands what is wrong.
+                    while self.input.next_batch()?.is_some() {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
