@@ -19,6 +19,7 @@ mod pages;
 mod pipe_matrix;
 mod pipeline;
 mod query;
+mod recipes;
 mod rerank;
 mod robust;
 mod scope;
