@@ -1,6 +1,7 @@
 //! What can go wrong with a stream, each case with the sentence that a user reads.
 
 use std::io;
+use std::path::PathBuf;
 
 use arrow_schema::ArrowError;
 
@@ -17,6 +18,16 @@ pub enum Error {
     /// Standard output could not be written, for another reason than its reader being gone.
     #[error("output: {0}")]
     Output(#[source] io::Error),
+
+    /// A file that was named to write figures to could not be written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why it could not be written.
+        #[source]
+        source: io::Error,
+    },
 
     /// Whoever read standard output closed it, as `head` does.
     #[error("output: closed by its reader")]

@@ -5,7 +5,6 @@
 //! Parsing is simd-json's, building of columns arrow-json's.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read as _, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
+use crate::Error;
 use crate::metadata::{StreamMetadata, WIRE};
+use crate::pipe::Input;
 use crate::rows::{VECTOR, columns};
-use crate::{Error, pipe};
 
 /// Longest line that is read, in bytes.
 const MAX_LINE: usize = 64 << 20;
@@ -108,7 +108,7 @@ struct Rows {
 
 impl Reader {
     /// Reads the first line, and the first rows where it does not name all columns' types.
-    pub(crate) fn open(start: &[u8], file: File) -> Result<Self, Error> {
+    pub(crate) fn open(start: &[u8], file: Input) -> Result<Self, Error> {
         let mut lines = Lines::new(start, file);
         let mut line = lines.next_line()?.ok_or(Error::Unsealed)?.to_vec();
         let mut sealed = false;
@@ -309,7 +309,7 @@ fn infer(name: &str, value: &OwnedValue) -> Option<DataType> {
 
 /// The lines of an input, and whether more are there without waiting.
 struct Lines {
-    file: File,
+    file: Input,
     buffer: Vec<u8>,
     /// Where the next line starts in the buffer.
     start: usize,
@@ -320,7 +320,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(start: &[u8], file: File) -> Self {
+    fn new(start: &[u8], file: Input) -> Self {
         Self {
             file,
             buffer: start.to_vec(),
@@ -407,7 +407,7 @@ impl Lines {
                 return Ok(true);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if !pipe::readable(&self.file, left).map_err(Error::Input)? {
+            if !self.file.readable(left).map_err(Error::Input)? {
                 return Ok(false);
             }
             self.searched = self.buffer.len();

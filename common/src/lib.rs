@@ -10,12 +10,15 @@ mod error;
 mod jsonl;
 pub mod manifest;
 pub mod metadata;
+pub mod meter;
 mod pages;
 mod pipe;
 pub mod progress;
 mod reader;
+pub mod report;
 pub mod rows;
 pub mod tool;
+mod trace;
 mod watch;
 mod writer;
 

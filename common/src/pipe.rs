@@ -1,12 +1,15 @@
-//! What the kernel knows of standard input and output: whether they are pipes, and their size.
+//! Standard input and output as the stages use them: what the kernel knows of them, and reading and
+//! writing that the stage's clock sees.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
+
+use crate::meter::{self, Doing};
 
 /// The pipe size that each stage asks for, in bytes: what an unprivileged process may have.
 const PIPE_BYTES: usize = 1 << 20;
@@ -24,6 +27,43 @@ pub(crate) fn enlarge(fd: impl AsFd) {
     }
 }
 
+/// A stream's bytes; the time that a read takes is waiting for input.
+#[derive(Debug)]
+pub(crate) struct Input(pub(crate) File);
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        meter::reading(|| self.0.read(buffer))
+    }
+}
+
+impl Input {
+    /// Tells whether a read would return at once, waiting up to `patience` for that.
+    pub(crate) fn readable(&self, patience: Duration) -> io::Result<bool> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let ready = meter::waiting(Doing::WaitIn, || poll(&mut fds, Some(&timeout)));
+        Ok(ready? > 0)
+    }
+}
+
+/// Where a stream's bytes go; the time that a write takes is waiting for output.
+#[derive(Debug)]
+pub(crate) struct Output(File);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        meter::writing(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Returns standard input without the standard library's buffer, enlarged if it is a pipe.
 pub(crate) fn stdin() -> io::Result<File> {
     let fd = io::stdin().as_fd().try_clone_to_owned()?;
@@ -32,20 +72,10 @@ pub(crate) fn stdin() -> io::Result<File> {
 }
 
 /// Returns standard output without the standard library's line buffer, enlarged if it is a pipe.
-pub(crate) fn stdout() -> io::Result<File> {
+pub(crate) fn stdout() -> io::Result<Output> {
     let fd = io::stdout().as_fd().try_clone_to_owned()?;
     enlarge(&fd);
-    Ok(File::from(fd))
-}
-
-/// Tells whether a read of `file` would return at once, waiting up to `patience` for that.
-pub(crate) fn readable(file: &File, patience: Duration) -> io::Result<bool> {
-    let timeout = Timespec {
-        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: patience.subsec_nanos().into(),
-    };
-    let mut fds = [PollFd::new(file, PollFlags::IN)];
-    Ok(poll(&mut fds, Some(&timeout))? > 0)
+    Ok(Output(File::from(fd)))
 }
 
 /// Waits until nobody can read from a pipe any more.

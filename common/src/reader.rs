@@ -19,7 +19,8 @@ use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::{Field, Schema, SchemaRef};
 
 use crate::metadata::StreamMetadata;
-use crate::{Error, jsonl, pipe, rows};
+use crate::pipe::{self, Input};
+use crate::{Error, jsonl, rows};
 
 /// First bytes of every message of an Arrow IPC stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -81,7 +82,8 @@ impl StreamReader {
     /// # Errors
     /// [`Error::Empty`], [`Error::NotAStream`], [`Error::NoVersion`], [`Error::Version`],
     /// [`Error::Metadata`] or [`Error::Column`] as the header deserves.
-    pub fn open(mut file: File) -> Result<Self, Error> {
+    pub fn open(file: File) -> Result<Self, Error> {
+        let mut file = Input(file);
         let mut magic = [0; 4];
         let filled = read_full(&mut file, &mut magic)?;
         match magic.get(..filled).unwrap_or_default() {
@@ -207,7 +209,7 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error
 ///
 /// Reads ahead at most 64 KiB beyond the message that it is at.
 struct Frames {
-    input: BufReader<File>,
+    input: BufReader<Input>,
     decoder: StreamDecoder,
     pending: Buffer,
     sealed: bool,
@@ -215,7 +217,7 @@ struct Frames {
 
 impl Frames {
     /// Reads the schema message, whose first four bytes are taken already.
-    fn open(file: File) -> Result<(Self, SchemaRef), Error> {
+    fn open(file: Input) -> Result<(Self, SchemaRef), Error> {
         let mut frames = Self {
             input: BufReader::with_capacity(1 << 16, file),
             decoder: StreamDecoder::new(),

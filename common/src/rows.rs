@@ -5,8 +5,10 @@ use std::sync::Arc;
 use arrow_array::builder::{PrimitiveBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{
+    Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray, make_array, new_null_array,
+};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use crate::Error;
 
@@ -154,6 +156,38 @@ pub struct Chunk<'a> {
     pub content: &'a str,
 }
 
+/// Returns a row of a stream's schema that passes on a stage's figures, JSON.
+///
+/// What such a row has no value for is null, and an empty value or 0 in a column that takes no
+/// null, as a stage of somebody else's may have added.
+///
+/// # Errors
+/// [`Error::Arrow`] if a column's type has no such value.
+pub(crate) fn report_row(schema: &SchemaRef, json: &str) -> Result<RecordBatch, Error> {
+    let column = |field: &Arc<Field>| -> Result<ArrayRef, ArrowError> {
+        let text = match field.name().as_str() {
+            "op" => Some(Op::Report.as_str()),
+            "repo" | "path" => Some(""),
+            "content" => Some(json),
+            _ => None,
+        };
+        if let Some(text) = text {
+            let array: ArrayRef = Arc::new(StringArray::from(vec![text]));
+            return arrow_cast::cast(&array, field.data_type());
+        }
+        let null = new_null_array(field.data_type(), 1);
+        if field.is_nullable() {
+            return Ok(null);
+        }
+        let filled = null.to_data().into_builder().nulls(None).build()?;
+        Ok(make_array(filled))
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<_, _>>();
+    columns
+        .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
+        .map_err(Error::Arrow)
+}
+
 /// Bytes of text after which a batch is due.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -202,15 +236,6 @@ impl BatchBuilder {
             ..FileInfo::default()
         };
         self.row(Op::Delete, &file, None, None);
-    }
-
-    /// Adds a stage's final figures, as JSON.
-    pub fn report(&mut self, repo: &str, json: &str) {
-        let file = FileInfo {
-            repo,
-            ..FileInfo::default()
-        };
-        self.row(Op::Report, &file, None, Some(json));
     }
 
     /// Tells whether there is no row.
@@ -525,13 +550,12 @@ mod tests {
         assert!(builder.is_empty() && !builder.is_due());
         builder.delete("r", "src/a.rs");
         builder.put(&file, &chunk);
-        builder.report("r", "{}");
         let batch = builder.finish().unwrap();
         assert!(builder.is_empty());
 
         let rows = Rows::new(&batch).unwrap();
         let ops: Vec<Op> = (0..rows.len()).map(|row| rows.op(row)).collect();
-        assert_eq!(ops, [Op::Delete, Op::Put, Op::Report]);
+        assert_eq!(ops, [Op::Delete, Op::Put]);
         assert_eq!(rows.path(0), "src/a.rs");
         assert_eq!(rows.chunk_id(0), None);
         assert_eq!((rows.symbol(1), rows.name(1)), (Some("m::f"), None));
@@ -541,7 +565,25 @@ mod tests {
         );
         assert_eq!(rows.file_mtime_ns(1), Some(-1));
         assert_eq!(rows.locate(1), "r/src/a.rs:3-4");
-        assert_eq!(rows.content(2), Some("{}"));
+    }
+
+    #[test]
+    fn a_report_fits_into_any_schema() {
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let mut fields = chunk_schema().fields().to_vec();
+        for (name, data_type, nullable) in [
+            (VECTOR, DataType::FixedSizeList(item, 3), true),
+            ("stars", DataType::Int64, false),
+            ("team", DataType::Utf8, false),
+        ] {
+            fields.push(Arc::new(Field::new(name, data_type, nullable)));
+        }
+        let batch = report_row(&Arc::new(Schema::new(fields)), "{}").unwrap();
+        let rows = Rows::new(&batch).unwrap();
+        assert_eq!((rows.len(), rows.op(0)), (1, Op::Report));
+        assert_eq!((rows.content(0), rows.kind(0)), (Some("{}"), None));
+        assert_eq!(batch["team"].as_string::<i32>().value(0), "");
+        assert_eq!(batch["stars"].null_count(), 0);
     }
 
     #[test]

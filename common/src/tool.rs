@@ -4,10 +4,11 @@
 //! cannot differ in it.
 
 use std::error::Error as StdError;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -15,7 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::metadata::Stage;
 use crate::pages::{self, Typed};
-use crate::{progress, stream, watch};
+use crate::{pipe, progress, stream, watch};
 
 pub use crate::watch::GRACE;
 
@@ -220,8 +221,9 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Flags with a value that change how fast a tool is, and nothing in what it writes.
-const PACE: [&str; 8] = [
+/// Flags with a value that change how fast a tool is, or what it tells of that, and nothing in the
+/// rows that it writes.
+const PACE: [&str; 10] = [
     "--threads",
     "--cache",
     "--cache-size",
@@ -230,14 +232,19 @@ const PACE: [&str; 8] = [
     "--batch-bytes",
     "--timeout",
     "--retries",
+    "--stats",
+    "--trace",
 ];
+
+/// Flags without a value of that sort.
+const PLAIN: [&str; 3] = ["--quiet", "--verbose", "--no-report"];
 
 /// Leaves out of arguments as typed what does not change a tool's output.
 fn telling(mut args: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     while let Some(arg) = args.next() {
         let is_pace = |name: &str| PACE.contains(&name);
-        let is_log = matches!(arg.as_str(), "--quiet" | "--verbose")
+        let is_log = PLAIN.contains(&arg.as_str())
             || (arg.starts_with('-')
                 && arg.len() > 1
                 && arg.chars().skip(1).all(|flag| matches!(flag, 'q' | 'v')));
@@ -287,15 +294,33 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
+/// What clears the line of a terminal at which the cursor stands.
+const CLEAR_LINE: &str = "\r\x1b[K";
+
 /// Writes a message to standard error, the tool's name before each line.
+///
+/// A stage within a pipeline first clears the line at which the last stage may draw its progress on
+/// the same terminal: that stage draws it again, below the message.
 fn say(name: &str, message: &str) {
+    let is_inner = std::io::stderr().is_terminal() && pipe::is_pipe(std::io::stdout());
+    let clear = if is_inner { CLEAR_LINE } else { "" };
+    let lines = message.lines().filter(|line| !line.trim().is_empty());
+    // In one piece, so that other stages' messages do not get into it.
+    let text: String = lines
+        .map(|line| format!("{clear}{name}: {line}\n"))
+        .collect();
     progress::suspend(|| {
-        let mut stderr = std::io::stderr().lock();
-        for line in message.lines().filter(|line| !line.trim().is_empty()) {
-            // Without standard error there is nobody left to tell.
-            let _ = writeln!(stderr, "{name}: {line}");
-        }
+        // Without standard error there is nobody left to tell.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     });
+}
+
+/// Warnings so far, those that `--quiet` keeps back as well.
+static WARNINGS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many warnings this process has had.
+pub fn warnings() -> u64 {
+    WARNINGS.load(Ordering::Relaxed)
 }
 
 fn install_logger(name: &'static str, args: LogArgs) {
@@ -307,7 +332,8 @@ fn install_logger(name: &'static str, args: LogArgs) {
     };
     let logger = Logger { name, own, others };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
-        log::set_max_level(own.max(others));
+        // Warnings are counted even if nobody is told.
+        log::set_max_level(own.max(others).max(LevelFilter::Warn));
     }
 }
 
@@ -328,6 +354,9 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if record.level() == Level::Warn && record.target().starts_with("cs_") {
+            WARNINGS.fetch_add(1, Ordering::Relaxed);
+        }
         if !self.enabled(record.metadata()) {
             return;
         }
@@ -355,7 +384,7 @@ mod tests {
     #[test]
     fn arguments_that_change_nothing_are_not_told() {
         let typed = "-j2 repo -qv --threads 3 --repo-name x -j 4 --threads=5 --quiet \
-                     --cache /c --cache-size=2G -- -j1";
+                     --cache /c --cache-size=2G --no-report --trace t --stats=s -- -j1";
         let kept = telling(typed.split(' ').map(str::to_owned));
         assert_eq!(kept, ["repo", "--repo-name", "x", "--", "-j1"]);
     }

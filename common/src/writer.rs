@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io::{BufWriter, IsTerminal as _, Write};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::Schema;
+use arrow_schema::{Schema, SchemaRef};
 
+use crate::report::Report;
+use crate::rows::report_row;
 use crate::watch::Watch;
 use crate::{Error, jsonl, pipe};
 
@@ -26,6 +29,7 @@ pub struct StreamWriter {
     inner: Inner,
     /// Of standard output alone.
     watch: Option<Watch>,
+    schema: SchemaRef,
 }
 
 enum Inner {
@@ -70,8 +74,11 @@ impl StreamWriter {
             )),
             Format::Jsonl => Inner::Jsonl(jsonl::Writer::new(sink, schema)?),
         };
-        let watch = None;
-        let mut writer = Self { inner, watch };
+        let mut writer = Self {
+            inner,
+            watch: None,
+            schema: Arc::new(schema.clone()),
+        };
         // The next stage learns the totals and the model before the first row is made.
         writer.flush()?;
         Ok(writer)
@@ -87,6 +94,15 @@ impl StreamWriter {
             Inner::Jsonl(writer) => writer.write(batch)?,
         }
         self.flush()
+    }
+
+    /// Writes a stage's figures: the last thing before the seal.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn report(&mut self, report: &Report) -> Result<(), Error> {
+        let row = report_row(&self.schema, &report.to_json())?;
+        self.write(&row)
     }
 
     /// Seals the stream: all rows that were due have been written.

@@ -58,6 +58,10 @@ impl Embedder for Cut {
         self.embedder.cache_key()
     }
 
+    fn take_tokens(&self) -> u64 {
+        self.embedder.take_tokens()
+    }
+
     fn prepare(&self, texts: Vec<String>) -> Result<Prepared, Error> {
         self.embedder.prepare(texts)
     }

@@ -80,6 +80,10 @@ pub enum Error {
         hint: &'static str,
     },
 
+    /// A thread of the stage panicked, which its message on standard error is about.
+    #[error("a part of the stage failed: what it read is not whole")]
+    Thread,
+
     /// The cache of vectors cannot be had.
     #[error("--cache {}: {source}", path.display())]
     Cache {

@@ -9,23 +9,37 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use crossbeam_channel::{SendTimeoutError, Sender};
 use cs_common::Error;
+use cs_common::meter;
 use cs_common::stream::StreamReader;
 use cs_common::tool::{GRACE, give_up};
 
 /// How often it is looked whether the stage before is still there.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is wrong with the input, for the one who takes it first to tell.
+/// How the input ended, once batches no longer come.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Failure(Arc<Mutex<Option<Error>>>);
+pub(crate) struct Ending(Arc<Mutex<Ended>>);
 
-impl Failure {
-    /// Takes the error, if there is one and nobody has it. There is none as long as batches come.
+#[derive(Debug, Default)]
+struct Ended {
+    /// What is wrong with it, for the one who takes it first to tell.
+    error: Option<Error>,
+    /// Whether its seal was read. A thread that panics says neither.
+    is_sealed: bool,
+}
+
+impl Ending {
+    /// Takes the error, if there is one and nobody has it.
     pub(crate) fn take(&self) -> Option<Error> {
-        self.slot().take()
+        self.ended().error.take()
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
+    /// Tells whether all of the input was read.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.ended().is_sealed
+    }
+
+    fn ended(&self) -> std::sync::MutexGuard<'_, Ended> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -34,7 +48,7 @@ impl Failure {
 pub(crate) struct Inlet {
     pub(crate) input: StreamReader,
     pub(crate) batches: Sender<RecordBatch>,
-    pub(crate) failure: Failure,
+    pub(crate) ending: Ending,
 }
 
 impl Inlet {
@@ -45,13 +59,13 @@ impl Inlet {
         let Err(error) = self.feed(&mut deadline) else {
             return;
         };
-        *self.failure.slot() = Some(error);
+        self.ending.ended().error = Some(error);
         drop(self.batches);
         let left = deadline.map_or(GRACE, |deadline| {
             deadline.saturating_duration_since(Instant::now())
         });
         thread::sleep(left);
-        if let Some(error) = self.failure.take() {
+        if let Some(error) = self.ending.take() {
             keep();
             give_up(&error);
         }
@@ -60,7 +74,13 @@ impl Inlet {
     /// Passes on batches until the seal, or until nobody takes them; `deadline` is set when the
     /// input is known to be broken, although there are batches left.
     fn feed(&mut self, deadline: &mut Option<Instant>) -> Result<(), Error> {
-        while let Some(mut batch) = self.input.next_batch()? {
+        loop {
+            meter::work("read");
+            let Some(mut batch) = self.input.next_batch()? else {
+                self.ending.ended().is_sealed = true;
+                return Ok(());
+            };
+            meter::idle();
             loop {
                 batch = match self.batches.send_timeout(batch, TICK) {
                     Ok(()) => break,
@@ -74,6 +94,5 @@ impl Inlet {
                 }
             }
         }
-        Ok(())
     }
 }

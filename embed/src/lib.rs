@@ -16,6 +16,7 @@ pub mod http;
 mod hub;
 mod inlet;
 mod models;
+mod output;
 mod precision;
 mod rerank;
 mod stage;
@@ -25,6 +26,7 @@ mod wordpiece;
 use std::path::Path;
 
 use cs_common::metadata::Model;
+use cs_common::report::MeterArgs;
 use cs_common::stream::Format;
 use cs_common::tool::{LogArgs, Outcome};
 
@@ -118,6 +120,13 @@ pub struct Args {
     #[command(flatten)]
     cache: CacheArgs,
 
+    /// Write no report row before the seal: equal input gives equal bytes
+    #[arg(long)]
+    no_report: bool,
+
+    #[command(flatten)]
+    figures: MeterArgs,
+
     #[command(flatten)]
     log: LogArgs,
 }
@@ -170,6 +179,12 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// [`Error::Tokenizer`] or [`Error::Inference`] if the model fails.
     fn run(&self, texts: Prepared) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// Returns how many tokens were in the texts that [`run`](Self::run) took since the last call,
+    /// of those that [`prepare`](Self::prepare) left as they were.
+    fn take_tokens(&self) -> u64 {
+        0
+    }
 
     /// Does both.
     ///
@@ -345,6 +360,8 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         vector_type: args.vector_type,
         threads: args.threads.map(usize::from),
         cache: args.cache,
+        figures: args.figures,
+        no_report: args.no_report,
     };
     stage::run(&spec, &work)
 }

@@ -14,7 +14,9 @@ use arrow_array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Reco
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use crossbeam_channel::bounded;
 use cs_common::document::{content_hash, document};
+use cs_common::meter;
 use cs_common::progress::Progress;
+use cs_common::report::{Count, Figures, MeterArgs};
 use cs_common::rows::{Op, Rows, VECTOR};
 use cs_common::stream::{Format, StreamReader, StreamWriter, refuse_terminal};
 use cs_common::tool::{self, Outcome};
@@ -22,7 +24,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
 use crate::cache::{Cache, CacheArgs, Key};
-use crate::inlet::{Failure, Inlet};
+use crate::inlet::{Ending, Inlet};
+use crate::output::{Made, Next, Output, TOOL, VERSION};
 use crate::{Embedder, Error, ModelSpec, Prepared, VectorType};
 
 /// What is done with the stream, beside the model.
@@ -32,6 +35,9 @@ pub(crate) struct Work {
     pub(crate) vector_type: VectorType,
     pub(crate) threads: Option<usize>,
     pub(crate) cache: CacheArgs,
+    pub(crate) figures: MeterArgs,
+    /// Whether the stream ends without this stage's report.
+    pub(crate) no_report: bool,
 }
 
 /// What makes a text's vector, or has it already.
@@ -52,6 +58,9 @@ impl Source {
 /// Embeds the stream on standard input onto standard output.
 pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
     refuse_terminal(work.format)?;
+    let figures = Figures::start(&work.figures, TOOL)?;
+    let entered = figures.meter.lane("embed").enter();
+    meter::work("start");
     if let Some(threads) = work.threads {
         // The pool is made once, and by nobody before this place.
         let _ = rayon::ThreadPoolBuilder::new()
@@ -64,63 +73,98 @@ pub(crate) fn run(spec: &ModelSpec, work: &Work) -> Result<Outcome, Error> {
     let source = Arc::new(Source { embedder, cache });
     let input = StreamReader::stdin()?;
     let schema = output_schema(&input, source.embedder.as_ref(), work.vector_type);
-    let output = StreamWriter::stdout(work.format, &schema)?;
-    let totals = input.metadata().totals;
-    let progress = (!std::io::stdout().is_terminal()).then(|| Progress::start(totals));
+    let output = Output {
+        stream: StreamWriter::stdout(work.format, &schema)?,
+        progress: (!std::io::stdout().is_terminal())
+            .then(|| Progress::start(input.metadata().totals)),
+        count: Count::default(),
+        figures: figures.clone(),
+        device: match spec.endpoint.endpoint {
+            Some(_) => "service".to_owned(),
+            None => spec.device.to_string(),
+        },
+        no_report: work.no_report,
+    };
 
-    let failure = Failure::default();
+    let ending = Ending::default();
     // A batch is handed over when it is wanted: none waits in between.
     let (batches, read) = bounded(0);
     let inlet = Inlet {
         input,
         batches,
-        failure: failure.clone(),
+        ending: ending.clone(),
     };
-    let keeper = Arc::clone(&source);
+    let (keeper, clock) = (Arc::clone(&source), figures.meter.clone());
     // Nobody waits for this thread: it may be in a read that ends with the stage before.
-    thread::spawn(move || inlet.read(|| keeper.keep()));
+    thread::spawn(move || {
+        let _entered = clock.lane("read").enter();
+        inlet.read(|| keeper.keep());
+    });
     let (windows, ready) = sync_channel(WAITING);
-    let preparer = Arc::clone(&source);
-    thread::spawn(move || prepare(&read, &preparer, &windows));
-    let (batches, made) = sync_channel(WAITING);
-    let writer = thread::spawn(move || write(output, progress, &made));
+    let (preparer, clock) = (Arc::clone(&source), figures.meter.clone());
+    thread::spawn(move || {
+        let _entered = clock.lane("prepare").enter();
+        prepare(&read, &preparer, &windows);
+    });
+    let (batches, next) = sync_channel(WAITING);
+    let clock = figures.meter.clone();
+    let writer = thread::spawn(move || {
+        let _entered = clock.lane("write").enter();
+        output.write(&next)
+    });
 
     let started = Instant::now();
-    let mut made_by_model = (0, 0);
-    let run = || -> Result<(), Error> {
-        for window in ready {
-            let window = window?;
-            let (texts, tokens) = window.texts.size();
-            made_by_model = (made_by_model.0 + texts, made_by_model.1 + tokens);
-            let batch = window.embed(&schema, &source)?;
-            if batches.send(Some(batch)).is_err() {
-                // The writer has failed, and says why.
-                return Ok(());
-            }
-        }
-        // Batches also end where the input is broken.
-        if let Some(error) = failure.take() {
-            return Err(error.into());
-        }
-        let _ = batches.send(None);
-        Ok(())
-    };
-    let ran = run();
+    let mut made = Made::default();
+    let ran = embed((&ready, &ending), &batches, (&source, &schema), &mut made);
     drop(batches);
+    meter::idle();
     let wrote = writer
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let (texts, tokens) = made_by_model;
     let seconds = started.elapsed().as_secs_f64();
-    // A model that takes texts as they are does not tell.
-    let tokens = match tokens {
+    // A model that takes texts as they are may not tell.
+    let tokens = match made.tokens {
         0 => String::new(),
         tokens => format!(" of {tokens} tokens"),
     };
-    log::debug!("embedded {texts} texts{tokens} in {seconds:.2} s");
+    log::debug!("embedded {} texts{tokens} in {seconds:.2} s", made.texts);
     // After a failure as well: what was made by then is not made again.
     source.keep();
+    drop(entered);
+    figures.end();
     ran.and(wrote).map(|()| Outcome::Done)
+}
+
+/// Runs the model on windows, until their end or until nobody takes what it makes.
+fn embed(
+    (ready, ending): (&Receiver<Result<Option<Window>, Error>>, &Ending),
+    batches: &SyncSender<Next>,
+    (source, schema): (&Source, &SchemaRef),
+    made: &mut Made,
+) -> Result<(), Error> {
+    loop {
+        meter::idle();
+        // A thread that panics ends its windows without a word: that is no seal.
+        let window = ready.recv().map_err(|_| Error::Thread)?;
+        let Some(window) = window? else {
+            return match ending.take() {
+                Some(error) => Err(error.into()),
+                None if ending.is_sealed() => {
+                    // A writer that has failed says why.
+                    let _ = batches.send(Next::Seal(*made));
+                    Ok(())
+                }
+                None => Err(Error::Thread),
+            };
+        };
+        meter::batch("embed", window.batch.num_rows());
+        let batch = window.embed(schema, source, made)?;
+        meter::idle();
+        if batches.send(Next::Rows(batch, *made)).is_err() {
+            // The writer has failed, and says why.
+            return Ok(());
+        }
+    }
 }
 
 /// Windows that wait for the next thread.
@@ -131,62 +175,24 @@ const WAITING: usize = 1;
 fn prepare(
     batches: &crossbeam_channel::Receiver<RecordBatch>,
     source: &Source,
-    windows: &SyncSender<Result<Window, Error>>,
+    windows: &SyncSender<Result<Option<Window>, Error>>,
 ) {
     for batch in batches {
         let mut start = 0;
         while start < batch.num_rows() {
             let length = source.embedder.window().min(batch.num_rows() - start);
+            meter::batch("prepare", length);
             let window = Window::new(batch.slice(start, length), source);
             let is_last = window.is_err();
-            if windows.send(window).is_err() || is_last {
+            meter::idle();
+            if windows.send(window.map(Some)).is_err() || is_last {
                 return;
             }
             start += length;
         }
     }
-}
-
-/// Writes what was made, and the seal if `None` says that this was all.
-fn write(
-    mut output: StreamWriter,
-    progress: Option<Progress>,
-    made: &Receiver<Option<RecordBatch>>,
-) -> Result<(), Error> {
-    let mut count = Count::default();
-    for batch in made {
-        let Some(batch) = batch else {
-            return Ok(output.finish()?);
-        };
-        output.write(&batch)?;
-        if let Some(progress) = &progress {
-            count.add(&Rows::new(&batch)?);
-            progress.update(count.files, count.chunks);
-        }
-    }
-    Ok(())
-}
-
-/// How much of a stream is done.
-#[derive(Default)]
-struct Count {
-    files: u64,
-    chunks: u64,
-    /// Repository and path of the last row.
-    last: (String, String),
-}
-
-impl Count {
-    fn add(&mut self, rows: &Rows<'_>) {
-        for row in (0..rows.len()).filter(|row| rows.op(*row) != Op::Report) {
-            self.chunks += u64::from(rows.op(row) == Op::Put);
-            let file = (rows.repo(row), rows.path(row));
-            if file != (self.last.0.as_str(), self.last.1.as_str()) {
-                self.last = (file.0.to_owned(), file.1.to_owned());
-                self.files += 1;
-            }
-        }
-    }
+    // Nobody takes it where the model has failed.
+    let _ = windows.send(Ok(None));
 }
 
 fn output_schema(
@@ -196,7 +202,7 @@ fn output_schema(
 ) -> SchemaRef {
     let mut metadata = input.metadata().clone();
     let model = embedder.model();
-    let mut stage = tool::stage(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let mut stage = tool::stage(TOOL, VERSION);
     stage
         .extra
         .insert("model".to_owned(), model.id.as_str().into());
@@ -280,21 +286,34 @@ impl Window {
         })
     }
 
-    /// Returns the rows with their vectors, null where there is nothing to embed.
-    fn embed(self, schema: &SchemaRef, source: &Source) -> Result<RecordBatch, Error> {
+    /// Returns the rows with their vectors, null where there is nothing to embed, and adds to what
+    /// the model `made`.
+    fn embed(
+        self,
+        schema: &SchemaRef,
+        source: &Source,
+        made: &mut Made,
+    ) -> Result<RecordBatch, Error> {
         let rows = Rows::new(&self.batch)?;
         let missing: Vec<usize> = (0..self.puts.len())
             .filter(|at| self.vectors[*at].is_none())
             .collect();
-        let made = match missing.is_empty() {
-            true => Vec::new(),
-            false => source
-                .embedder
-                .run(self.texts)
-                .map_err(|error| error.of_chunk(|at| rows.locate(self.puts[missing[at]])))?,
+        let run = || {
+            let (texts, tokens) = self.texts.size();
+            let began = Instant::now();
+            let vectors = source.embedder.run(self.texts);
+            made.ran += began.elapsed();
+            made.texts += texts as u64;
+            made.tokens += tokens as u64;
+            vectors.map_err(|error| error.of_chunk(|at| rows.locate(self.puts[missing[at]])))
         };
+        let new = match missing.is_empty() {
+            true => Vec::new(),
+            false => run()?,
+        };
+        made.tokens += source.embedder.take_tokens();
         let mut vectors = self.vectors;
-        for (at, vector) in missing.iter().zip(made) {
+        for (at, vector) in missing.iter().zip(new) {
             vectors[*at] = Some(vector);
         }
         // One that is missing still has no numbers, which is refused like any other wrong number.

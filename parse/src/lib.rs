@@ -26,7 +26,9 @@ use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use cs_common::manifest::{Manifest, ManifestError};
 use cs_common::metadata::{Repo, StreamMetadata, Totals};
+use cs_common::meter;
 use cs_common::progress::Progress;
+use cs_common::report::{Figures, MeterArgs};
 use cs_common::rows::chunk_schema;
 use cs_common::stream::{Format, StreamWriter, refuse_terminal};
 use cs_common::tool::{self, LogArgs, Outcome, Scope};
@@ -146,6 +148,13 @@ pub struct Args {
     #[arg(long, requires = "list_languages")]
     json: bool,
 
+    /// Write no report row before the seal: equal input gives equal bytes
+    #[arg(long)]
+    no_report: bool,
+
+    #[command(flatten)]
+    figures: MeterArgs,
+
     #[command(flatten)]
     log: LogArgs,
 }
@@ -155,6 +164,12 @@ impl AsRef<LogArgs> for Args {
         &self.log
     }
 }
+
+/// This program.
+const TOOL: &str = "cs-parse";
+
+/// Its version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Parses repositories and writes the stream to standard output.
 ///
@@ -167,6 +182,9 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
         return Ok(Outcome::Done);
     }
     refuse_terminal(args.to)?;
+    let figures = Figures::start(&args.figures, TOOL)?;
+    let entered = figures.meter.lane("write").enter();
+    meter::work("list");
     let mut roots = match &args.each_repo {
         Some(folder) => repos::each_in(folder)?,
         None => repos::from_paths(&args.paths, args.repo_name.as_deref())?,
@@ -211,8 +229,16 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
     let writer = StreamWriter::stdout(args.to, &schema)?;
     // On a terminal the rows themselves show the progress.
     let progress = (!std::io::stdout().is_terminal()).then(|| Progress::start(metadata.totals));
-    let sink = Sink { writer, progress };
-    let summary = pipeline::run(&plan.jobs, &settings, threads, sink)?;
+    let sink = Sink {
+        writer,
+        progress,
+        figures: figures.clone(),
+        no_report: args.no_report,
+    };
+    let ran = pipeline::run(&plan.jobs, &settings, threads, sink);
+    drop(entered);
+    figures.end();
+    let summary = ran?;
     Ok(tell(&summary, &listing, &plan, args.since.is_some()))
 }
 
@@ -399,7 +425,7 @@ fn metadata(settings: &Settings, roots: &[Root], plan: &Plan) -> StreamMetadata 
 
 /// Adds the provenance: what reproduces the stream, and what the store must know of it.
 fn describe(metadata: &mut StreamMetadata, settings: &Settings, fingerprint: &str, scope: Scope) {
-    let mut stage = tool::stage("cs-parse", env!("CARGO_PKG_VERSION"));
+    let mut stage = tool::stage(TOOL, VERSION);
     stage.extra.extend([
         (
             "max_chunk_bytes".to_owned(),

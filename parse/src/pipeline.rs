@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvError, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use cs_common::progress::Progress;
-use cs_common::rows::{BatchBuilder, Chunk, FileInfo};
+use cs_common::meter;
+use cs_common::progress::{Done, Progress};
+use cs_common::report::{Count, Figures, Report};
+use cs_common::rows::{BatchBuilder, Chunk, FileInfo, Rows};
 use cs_common::stream::StreamWriter;
 use log::{debug, warn};
 
@@ -40,6 +42,9 @@ pub(crate) struct Sink {
     pub(crate) writer: StreamWriter,
     /// What shows how far the work is, if anything does.
     pub(crate) progress: Option<Progress>,
+    pub(crate) figures: Figures,
+    /// Whether the stream ends without this stage's report.
+    pub(crate) no_report: bool,
 }
 
 /// What was done.
@@ -77,12 +82,16 @@ pub(crate) fn run(
         .map_err(|source| Error::Threads { threads, source })?;
     let window = Window::new(jobs);
     let next = AtomicUsize::new(0);
+    let meter = sink.figures.meter.clone();
     pool.in_place_scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        for _ in 0..threads {
+        for number in 1..=threads {
             let sender = sender.clone();
-            let (window, next) = (&window, &next);
-            scope.spawn(move |_| work(jobs, settings, window, next, &sender));
+            let (window, next, meter) = (&window, &next, &meter);
+            scope.spawn(move |_| {
+                let _entered = meter.lane(&format!("parse {number}")).enter();
+                work(jobs, settings, window, next, &sender);
+            });
         }
         drop(sender);
         let _guard = CloseOnPanic(&window);
@@ -91,6 +100,7 @@ pub(crate) fn run(
             settings,
             sink,
             batch: BatchBuilder::default(),
+            count: Count::default(),
             summary: Summary::default(),
         };
         let result = output.write_all(&receiver, &window);
@@ -117,9 +127,11 @@ fn work(
         let Job::File { entry, stored } = job else {
             continue;
         };
+        meter::idle();
         if !window.wait_for(index) {
             break;
         }
+        meter::work("parse");
         let outcome = file::parse(entry, stored.as_ref(), settings, &|| window.is_closed());
         if sender.send((index, outcome)).is_err() {
             break;
@@ -132,6 +144,8 @@ struct Output<'a> {
     settings: &'a Settings,
     sink: Sink,
     batch: BatchBuilder,
+    /// What was written.
+    count: Count,
     summary: Summary,
 }
 
@@ -161,7 +175,10 @@ impl Output<'_> {
             if index == self.jobs.len() {
                 break;
             }
-            match receiver.recv() {
+            meter::idle();
+            let parcel = receiver.recv();
+            meter::work("gather");
+            match parcel {
                 Ok((number, outcome)) => {
                     early.insert(number, outcome);
                 }
@@ -170,7 +187,25 @@ impl Output<'_> {
             }
         }
         self.flush()?;
-        self.sink.writer.finish()?;
+        self.seal()
+    }
+
+    /// Writes this stage's report, and the seal.
+    fn seal(self) -> Result<Summary, Error> {
+        let Sink {
+            mut writer,
+            figures,
+            no_report,
+            ..
+        } = self.sink;
+        let (tool, version) = (crate::TOOL, crate::VERSION);
+        let mut report = Report::new(tool, version, &figures.meter, &self.count);
+        report.bytes_in = self.summary.bytes;
+        if !no_report {
+            writer.report(&report)?;
+        }
+        writer.finish()?;
+        figures.tell(&[report]);
         Ok(self.summary)
     }
 
@@ -267,7 +302,11 @@ impl Output<'_> {
         self.summary.files += 1;
         self.summary.bytes += parsed.size;
         if let Some(progress) = &self.sink.progress {
-            progress.update(self.summary.files, self.summary.chunks);
+            progress.update(Done {
+                files: self.summary.files,
+                chunks: self.summary.chunks,
+                tokens: None,
+            });
         }
         Ok(())
     }
@@ -282,7 +321,10 @@ impl Output<'_> {
     fn flush(&mut self) -> Result<(), Error> {
         if !self.batch.is_empty() {
             let batch = self.batch.finish()?;
+            meter::batch("write", batch.num_rows());
             self.sink.writer.write(&batch)?;
+            self.count.add(&Rows::new(&batch)?);
+            meter::work("gather");
         }
         Ok(())
     }
@@ -371,6 +413,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use cs_common::report::MeterArgs;
     use cs_common::rows::chunk_schema;
     use cs_common::stream::Format;
 
@@ -416,6 +459,8 @@ mod tests {
         let sink_of = Sink {
             writer,
             progress: None,
+            figures: Figures::start(&MeterArgs::default(), "cs-parse").unwrap(),
+            no_report: true,
         };
         let result = run(jobs, &settings, threads, sink_of);
         let bytes = sink.bytes.lock().unwrap().clone();

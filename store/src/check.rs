@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use cs_common::manifest::{Manifest, ManifestError};
 use cs_common::metadata::Totals;
-use cs_common::progress::Progress;
+use cs_common::progress::{Done, Progress};
 use cs_common::rows::VECTOR;
 use cs_common::tool::Outcome;
 use lance::dataset::Dataset;
@@ -126,7 +126,11 @@ async fn examine(chunks: &Chunks, incomplete: Option<&Incomplete>) -> Result<Rep
         known.manifest.remove(&name.repo, &name.path);
         report.files += 1;
         report.chunks += rows.num_rows() as u64;
-        progress.update(report.files, report.chunks);
+        progress.update(Done {
+            files: report.files,
+            chunks: report.chunks,
+            tokens: None,
+        });
         Ok(())
     })
     .await?;

@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use cs_common::manifest::Manifest;
 use cs_common::metadata::{Repo, StreamMetadata, Totals};
-use cs_common::progress::Progress;
+use cs_common::progress::{Done, Progress};
 use cs_common::rows::{Op, VECTOR};
 use cs_common::stream::{Format, StreamWriter, refuse_terminal};
 use cs_common::tool::{self, Outcome, Scope};
@@ -214,7 +214,11 @@ impl Output {
             self.rows.clear();
             self.bytes = 0;
             self.writer.write(&batch)?;
-            self.progress.update(self.files, self.chunks);
+            self.progress.update(Done {
+                files: self.files,
+                chunks: self.chunks,
+                tokens: None,
+            });
         }
         Ok(())
     }

@@ -17,15 +17,16 @@ use lance::io::{ObjectStore, ObjectStoreParams, ObjectStoreRegistry, StorageOpti
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as Key;
 
-use crate::{Error, lock, mark};
+use crate::{Error, lock, mark, runs};
 
 /// What a store's folder holds besides tables.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     ".gitignore",
     "lock",
     lock::FOLDER,
     manifest::FILE_NAME,
     mark::FOLDER,
+    runs::FOLDER,
     TABLE_FOLDER,
     TABLE_POINTER,
 ];
@@ -291,6 +292,16 @@ impl Folder {
                     .map_err(|error| Error::database(&path, error))
             }
         }
+    }
+
+    /// Writes a small file that may be lost: a power loss can leave some of it.
+    pub(crate) async fn write_note(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let Some(path) = self.local().map(|folder| folder.join(name)) else {
+            return self.write(name, bytes).await;
+        };
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(&path, bytes))
+            .map_err(Error::folder(&path))
     }
 
     /// Removes a small file, if it is there.

@@ -12,6 +12,7 @@ mod folder;
 mod forget;
 mod index;
 mod info;
+mod intake;
 mod kept;
 mod ledger;
 mod lock;
@@ -19,10 +20,12 @@ mod mark;
 mod model;
 mod rebuild;
 mod records;
+mod runs;
 mod search;
 mod select;
 mod step;
 mod step_rows;
+mod summary;
 mod table;
 mod vectors;
 mod write;
@@ -32,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use cs_common::report::MeterArgs;
 use cs_common::stream::{Format, refuse_terminal};
 use cs_common::tool::{LogArgs, Outcome};
 use tokio::runtime::Runtime;
@@ -121,6 +125,9 @@ pub struct Args {
     lease: u64,
 
     #[command(flatten)]
+    figures: MeterArgs,
+
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -130,6 +137,10 @@ enum Command {
     Info {
         #[command(flatten)]
         db: Place,
+
+        /// Tell of the last 200 runs instead: what each brought, and what it took
+        #[arg(long)]
+        runs: bool,
 
         /// Print one JSON object
         #[arg(long)]
@@ -253,7 +264,10 @@ impl AsRef<LogArgs> for Args {
 /// As [`Error`] says; what was committed before a failure stays.
 pub fn run(args: Args) -> Result<Outcome, Error> {
     match args.command {
-        Some(Command::Info { db, json }) => info(&db.location(), json),
+        Some(Command::Info { db, runs, json }) => match runs {
+            true => runs::tell(&db.location(), json),
+            false => info(&db.location(), json),
+        },
         Some(Command::Check { db, json }) => check::check(&db.location(), json),
         Some(Command::Optimize { db, keep }) => optimize(&db.location(), Duration::from_secs(keep)),
         Some(Command::Export { db, args }) => export::export(&db.location(), args),
@@ -273,7 +287,7 @@ pub fn run(args: Args) -> Result<Outcome, Error> {
                 },
                 lease: Duration::from_secs(args.lease),
             };
-            write::store(&args.db.location(), options)
+            write::store(&args.db.location(), options, &args.figures)
         }
     }
 }

@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 use cs_common::manifest::Entry;
 use cs_common::metadata::{Model, StreamMetadata};
-use cs_common::progress::Progress;
+use cs_common::meter;
+use cs_common::progress::{Done as Shown, Progress, Steps};
+use cs_common::report::{Figures, MeterArgs, Report};
 use cs_common::rows::{FILE_SETTINGS, VECTOR};
 use cs_common::stream::StreamReader;
 use cs_common::tool::{self, Outcome, Scope};
@@ -21,10 +23,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::folder::{Folder, Location};
+use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::lock::{REBUILD, Writing};
 use crate::mark::{self, Incomplete, Mark};
 use crate::rebuild;
+use crate::runs::{Ending, Kind, Record};
 use crate::step::{FileKey, FileName, Gatherer, Limits, Step};
 use crate::table::{ATTEMPTS, Chunks};
 use crate::vectors::check_type;
@@ -53,10 +57,23 @@ pub(crate) enum Visible {
     Instead,
 }
 
-/// Stores the stream on standard input.
-pub(crate) fn store(at: &Location, options: Options) -> Result<Outcome, Error> {
-    let started = Instant::now();
-    let mut input = StreamReader::stdin()?;
+/// Stores the stream on standard input, and tells what that took.
+pub(crate) fn store(
+    at: &Location,
+    options: Options,
+    figures: &MeterArgs,
+) -> Result<Outcome, Error> {
+    let figures = Figures::start(figures, "cs-store")?;
+    let entered = figures.meter.lane("store").enter();
+    meter::work("start");
+    let stored = store_stream(at, options, &figures);
+    drop(entered);
+    figures.end();
+    stored
+}
+
+fn store_stream(at: &Location, options: Options, figures: &Figures) -> Result<Outcome, Error> {
+    let input = StreamReader::stdin()?;
     let metadata = input.metadata().clone();
     let scope = Scope::of(&metadata.chain);
     if matches!(scope, Some(Scope::Changes | Scope::Part)) {
@@ -73,15 +90,25 @@ pub(crate) fn store(at: &Location, options: Options) -> Result<Outcome, Error> {
         .field_with_name(VECTOR)
         .map_err(|_| Error::NoVectors)?;
     check_type(width.data_type())?;
+    let mut input = Intake::new(input);
 
     let runtime = runtime(&at.path)?;
     let folder = runtime.block_on(Folder::create(at))?;
     let repos = metadata.repos.iter().map(|repo| repo.name.as_str());
     let repos = repos.chain((options.visible == Visible::Instead).then_some(REBUILD));
     let mut right = runtime.block_on(Writing::begin(&folder, options.lease, repos))?;
-    let run = Run::begin(&runtime, &folder, &mut right, &input, &model, options);
+    let run = Run::begin(
+        &runtime,
+        &folder,
+        &mut right,
+        &input.stream,
+        &model,
+        options,
+    );
     let done = run.and_then(|run| run.store(&mut input, &metadata, options));
     runtime.block_on(right.end());
+    let record = account(figures, input, &metadata, &done);
+    runtime.block_on(record.save(&folder));
     let tally = done?;
     log::info!(
         "{}: {} files with {} chunks stored{} in {:.1} s",
@@ -92,8 +119,11 @@ pub(crate) fn store(at: &Location, options: Options) -> Result<Outcome, Error> {
             0 => String::new(),
             count => format!(", {count} old chunks removed"),
         },
-        started.elapsed().as_secs_f64(),
+        record.wall_s(),
     );
+    for line in record.summary() {
+        log::info!("{line}");
+    }
     let incomplete = runtime.block_on(Incomplete::read(&folder))?;
     // What another process is about to bring is not worth a word.
     let is_news = |incomplete: &Incomplete| {
@@ -105,6 +135,25 @@ pub(crate) fn store(at: &Location, options: Options) -> Result<Outcome, Error> {
         log::warn!("complete it with: {}", incomplete.remedy(&at.path, &model));
     }
     tally.outcome
+}
+
+/// Tells the figures of a run that is over, and returns what is kept of it.
+fn account(
+    figures: &Figures,
+    input: Intake,
+    metadata: &StreamMetadata,
+    done: &Result<Tally, Error>,
+) -> Record {
+    let version = env!("CARGO_PKG_VERSION");
+    let own = Report::new("cs-store", version, &figures.meter, &input.count);
+    let mut stages = input.count.reports;
+    stages.push(own);
+    figures.tell(&stages);
+    let ending = match done {
+        Err(error) => Ending::new(Kind::Failed, Some(error)),
+        Ok(Tally { outcome, .. }) => Ending::new(Kind::Broken, outcome.as_ref().err()),
+    };
+    Record::new(metadata, stages, ending)
 }
 
 /// What was done.
@@ -244,7 +293,7 @@ impl<'a> Run<'a> {
     /// Stores the stream, as far as it comes.
     fn store(
         mut self,
-        input: &mut StreamReader,
+        input: &mut Intake,
         metadata: &StreamMetadata,
         options: Options,
     ) -> Result<Tally, Error> {
@@ -293,14 +342,14 @@ impl<'a> Run<'a> {
     /// Takes the stream's rows. The outer result is the store's, the inner one the stream's.
     fn take(
         &mut self,
-        input: &mut StreamReader,
+        input: &mut Intake,
         metadata: &StreamMetadata,
         options: Options,
     ) -> Result<Result<(), Error>, Error> {
         let stored = self.runtime.block_on(self.chunks.schema())?;
         let vector = stored.field_with_name(VECTOR);
         let vector_type = vector.map_err(|_| Error::NoVectors)?.data_type().clone();
-        warn_of_dropped_columns(&stored, input);
+        warn_of_dropped_columns(&stored, &input.stream);
         let settings = metadata.chain.first();
         let settings = settings.and_then(|stage| stage.extra.get(tool::SETTINGS)?.as_str());
         let mut gatherer = Gatherer::new(settings, options.limits);
@@ -317,6 +366,7 @@ impl<'a> Run<'a> {
                     for step in full {
                         self.commit(step)?;
                     }
+                    self.show(input);
                     if let Some(error) = error {
                         break Err(error);
                     }
@@ -331,6 +381,17 @@ impl<'a> Run<'a> {
         Ok(outcome)
     }
 
+    /// Shows how much of the stream has come.
+    fn show(&self, input: &Intake) {
+        if let Some(progress) = &self.progress {
+            progress.update(Shown {
+                files: input.count.files,
+                chunks: input.count.chunks,
+                tokens: None,
+            });
+        }
+    }
+
     /// Starts to write a step's rows and to commit it, when the rows of the one before are written.
     fn commit(&mut self, mut step: Step) -> Result<(), Error> {
         self.make_room()?;
@@ -339,9 +400,6 @@ impl<'a> Run<'a> {
         let is_again = self.bring(&entries)?;
         self.files += put_files;
         self.rows += step.rows;
-        if let Some(progress) = &self.progress {
-            progress.update(self.seen.len() as u64, self.rows as u64);
-        }
         let (written, is_written) = oneshot::channel();
         let (committed, is_committed) = oneshot::channel();
         let turn = Turn {
@@ -352,11 +410,15 @@ impl<'a> Run<'a> {
             written,
             committed,
         };
+        let lane = meter::task("commit", step.rows);
         let chunks = self.chunks.clone();
         let task = match &mut self.whole {
             Some(whole) => {
                 whole.files.extend(std::mem::take(&mut step.files));
-                let write = async move { chunks.write(step).await.map(Done::Written) };
+                let write = async move {
+                    let _lane = lane;
+                    chunks.write(step).await.map(Done::Written)
+                };
                 self.runtime.spawn(write)
             }
             None => {
@@ -368,7 +430,11 @@ impl<'a> Run<'a> {
                     self.runtime.block_on(mark.add(0))?;
                 }
                 let stale = self.ledger.begin(&entries)? || is_again;
-                self.runtime.spawn(commit(chunks, step, stale, turn))
+                let commit = async move {
+                    let _lane = lane;
+                    commit(chunks, step, stale, turn).await
+                };
+                self.runtime.spawn(commit)
             }
         };
         self.pending.push_back(Pending {
@@ -388,10 +454,13 @@ impl<'a> Run<'a> {
         if !is_local || self.whole.is_some() {
             return self.wait();
         }
-        if let Some(last) = self.pending.back_mut()
-            && self.runtime.block_on(&mut last.written).is_err()
-        {
-            return self.wait();
+        if let Some(last) = self.pending.back_mut() {
+            meter::idle();
+            let written = self.runtime.block_on(&mut last.written);
+            meter::work("gather");
+            if written.is_err() {
+                return self.wait();
+            }
         }
         while self.pending.len() > 1 {
             self.enter()?;
@@ -437,7 +506,9 @@ impl<'a> Run<'a> {
             ..
         } = pending;
         let path = self.folder.path();
+        meter::idle();
         let done = self.runtime.block_on(task);
+        meter::work("gather");
         match done.map_err(|error| Error::damaged(path, error))?? {
             Done::Committed(removed) => {
                 self.removed += removed;
@@ -500,6 +571,9 @@ impl<'a> Run<'a> {
     /// that all this is what it describes.
     fn finish(&mut self, metadata: &StreamMetadata, sealed: bool) -> Result<(), Error> {
         self.progress = None;
+        let steps = Steps::start();
+        steps.begin("bringing the indexes up to date");
+        meter::work("index");
         self.commit_whole()?;
         let upkeep = Upkeep {
             made_rows: self.rows > 0,

@@ -25,7 +25,7 @@ fn home(count: usize) -> Home {
     home
 }
 
-const EMBED: &str = "cs-embed --model tiny --to jsonl";
+const EMBED: &str = "cs-embed --model tiny --to jsonl --no-report";
 
 /// Returns the bytes of all files in the cache.
 fn bytes(home: &Home) -> u64 {
@@ -49,7 +49,9 @@ fn what_was_embedded_is_not_embedded_again() {
     let service = Service::start();
     let url = &service.url;
     let embed = |stream: &str, flags: &str| {
-        format!("cs-embed --endpoint {url} --model m --cache cache {flags} --to jsonl < {stream}")
+        format!(
+            "cs-embed --endpoint {url} --model m --cache cache {flags} --no-report --to jsonl < {stream}"
+        )
     };
     let first = home
         .sh(&embed("chunks.arrows", ""))

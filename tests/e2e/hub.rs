@@ -19,7 +19,7 @@ fn home() -> (Home, Hub) {
 
 fn embed(hub: &Hub) -> String {
     format!(
-        "{} cs-embed --model {MODEL} --to jsonl < chunks.arrows",
+        "{} cs-embed --model {MODEL} --no-report --to jsonl < chunks.arrows",
         hub.env()
     )
 }
@@ -93,7 +93,7 @@ fn a_model_is_downloaded_laid_out_as_python_does_and_embeds() {
     let again = home.sh(&embed(&hub)).status(0).silent();
     assert_eq!(hub.requests().len(), 0);
     assert_eq!(again.stdout, first.stdout);
-    let offline = format!("cs-embed --model {MODEL} --to jsonl < chunks.arrows");
+    let offline = format!("cs-embed --model {MODEL} --no-report --to jsonl < chunks.arrows");
     home.sh(&offline).status(0).silent();
 }
 
@@ -393,7 +393,7 @@ fn two_at_once_share_one_download() {
     let (home, hub) = home();
     let env = hub.env();
     home.sh(&format!(
-        "{env} for n in 1 2 3; do cs-embed --model {MODEL} < chunks.arrows > $n.arrows & done
+        "{env} for n in 1 2 3; do cs-embed --no-report --model {MODEL} < chunks.arrows > $n.arrows & done
          status=0; for job in $(jobs -p); do wait $job || status=$?; done
          cmp 1.arrows 2.arrows && cmp 2.arrows 3.arrows && exit $status"
     ))

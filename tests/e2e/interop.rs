@@ -24,11 +24,13 @@ fn pyarrow_reads_every_stream() {
         serde_json::from_str::<Value>(&text).expect("JSON")
     };
     assert_eq!(read("none.arrows")["rows"], 0);
+    assert_eq!(read("none.arrows")["reports"], 1);
     let chunks = read("chunks.arrows");
     assert_eq!(chunks["rows"], 1);
     assert_eq!(chunks["wire"], "1");
     assert_eq!(chunks["types"]["start_line"], "uint32");
     let vectors = read("vectors.arrows");
+    assert_eq!(vectors["reports"], 2);
     let dim = vectors["model"]["dim"].as_u64().expect("dim");
     assert_eq!(
         vectors["types"]["vector"],
@@ -46,7 +48,8 @@ reader = pa.ipc.open_stream(sys.argv[1])
 table = reader.read_all()
 table.validate(full=True)
 meta = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
-out = {"rows": table.num_rows, "wire": meta["cs.wire"],
+ops = table["op"].to_pylist()
+out = {"rows": len(ops) - ops.count("report"), "reports": ops.count("report"), "wire": meta["cs.wire"],
        "types": {f.name: str(f.type) for f in table.schema}}
 if "vector" in table.column_names:
     out["model"] = json.loads(meta["cs.model"])
@@ -75,7 +78,7 @@ fn golden_streams_of_version_one_are_read_for_ever() {
         assert_eq!(begin["metadata"]["team.note"], "kept", "{name}");
         assert_eq!(begin["columns"]["stars"], "Int64", "{name}");
         assert!(begin["columns"]["vector"].is_string(), "{name}");
-        let rows: Vec<Value> = lines
+        let mut rows: Vec<Value> = lines
             .map(|mut row| {
                 if let Some(object) = row.as_object_mut() {
                     object.remove("vector");
@@ -83,6 +86,10 @@ fn golden_streams_of_version_one_are_read_for_ever() {
                 row
             })
             .collect();
+        // What the stage adds itself stands behind the report that was there.
+        let added = rows.remove(rows.len() - 2);
+        let text = added["content"].as_str().unwrap_or_default();
+        assert!(text.contains("cs-embed"), "{name}: {added}");
         assert_eq!(rows, expected, "{name}");
         home.sh(&format!(
             "cs-embed < '{}' | cs-store db-{name}",

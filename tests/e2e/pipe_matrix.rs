@@ -117,10 +117,12 @@ fn another_wire_version_is_refused_naming_both() {
 #[test]
 fn single_byte_writes_change_nothing() {
     let home = home();
-    home.sh("cs-embed < chunks.arrows --to jsonl > whole.jsonl")
+    home.sh("cs-embed --no-report < chunks.arrows --to jsonl > whole.jsonl")
         .status(0);
-    home.sh("dd bs=1 if=chunks.arrows status=none | cs-embed --to jsonl > dripped.jsonl")
-        .status(0);
+    home.sh(
+        "dd bs=1 if=chunks.arrows status=none | cs-embed --no-report --to jsonl > dripped.jsonl",
+    )
+    .status(0);
     let rows = |name: &str| {
         let text = String::from_utf8(home.read(name)).expect("UTF-8");
         text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()

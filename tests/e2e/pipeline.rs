@@ -155,7 +155,7 @@ fn parsing_is_deterministic() {
     let home = home();
     for threads in [1, 2] {
         home.sh(&format!(
-            "cs-parse repo --to jsonl -j {threads} | tail -n +2 > {threads}.jsonl"
+            "cs-parse repo --no-report --to jsonl -j {threads} | tail -n +2 > {threads}.jsonl"
         ))
         .status(0);
     }
@@ -190,7 +190,7 @@ fn flags_do_what_their_help_says() {
     home.write("repo/big.txt", "word ".repeat(2000));
     let longest = |flag: &str| {
         let text = home
-            .sh(&format!("cs-parse repo --to jsonl {flag}"))
+            .sh(&format!("cs-parse repo --no-report --to jsonl {flag}"))
             .status(0)
             .text();
         text.lines()

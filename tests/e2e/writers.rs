@@ -259,6 +259,10 @@ fn s3_holds_a_store_as_a_folder_does() {
         .status(0);
     let lines = contents(&home, &at("cs-store export $S $O --to jsonl"));
     assert!(lines.len() == 7 && lines[0].contains("Shuts"), "{lines:?}");
+    let runs = info(&home, &at("cs-store info $S $O --runs --json"));
+    let runs = runs["runs"].as_array().expect("runs");
+    assert_eq!(runs.last().expect("a run")["result"], "done");
+    assert_eq!(runs.last().expect("a run")["chunks"], 1);
     home.sh("cs-parse one --since s3://bucket/index")
         .status(2)
         .says("cs-store manifest s3://bucket/index");

@@ -213,7 +213,7 @@ impl Output {
     }
 
     /// Returns what the rows of a JSON Lines stream do to which files: `put a.rs` once for each
-    /// file, `delete b.rs`.
+    /// file, `delete b.rs`. Reports do nothing.
     ///
     /// # Panics
     /// If it is no whole stream: the first record begins it and the last one seals it.
@@ -225,6 +225,7 @@ impl Output {
         assert_eq!(ends, (Some("begin".into()), Some("end".into())), "{self}");
         let mut changes: Vec<String> = records[1..records.len() - 1]
             .iter()
+            .filter(|record| record["op"] != "report")
             .map(|record| {
                 let path = record["path"].as_str().unwrap_or_default();
                 format!("{} {path}", op(record))
@@ -232,6 +233,23 @@ impl Output {
             .collect();
         changes.dedup();
         changes
+    }
+
+    /// Returns the reports of the stages that a JSON Lines stream went through, the first one's first.
+    ///
+    /// # Panics
+    /// If one is no JSON, or does not stand at the end, before the seal.
+    #[track_caller]
+    pub fn reports(&self) -> Vec<Value> {
+        let records = self.records();
+        let rows = records.iter().filter(|record| record["op"] != "end");
+        rows.skip_while(|record| record["op"] != "report")
+            .map(|record| {
+                assert_eq!(record["op"], "report", "{self}");
+                let text = record["content"].as_str().expect("content");
+                serde_json::from_str(text).expect("JSON")
+            })
+            .collect()
     }
 
     /// Returns standard output as text.

@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use cs_common::metadata::Model;
 use memmap2::Mmap;
@@ -206,6 +207,7 @@ impl Parts<'_> {
             unknown: self.unknown,
             characters: self.characters,
             pieces: self.pieces,
+            tokens: AtomicU64::new(0),
             model: Model {
                 id: self.id.to_owned(),
                 sha256: self.sha256,

@@ -10,6 +10,7 @@ mod folder;
 mod numbers;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cs_common::metadata::Model;
 use memmap2::Mmap;
@@ -36,6 +37,8 @@ pub(crate) struct StaticModel {
     unknown: Option<u32>,
     /// Characters of a text that are looked at.
     characters: usize,
+    /// Tokens that were looked up since somebody asked.
+    tokens: AtomicU64,
     model: Model,
 }
 
@@ -166,11 +169,16 @@ impl Embedder for StaticModel {
                 .par_iter()
                 .map_init(Vec::new, |ids, text| {
                     self.look_up(text, ids)?;
+                    self.tokens.fetch_add(ids.len() as u64, Ordering::Relaxed);
                     Ok(self.pool(ids))
                 })
                 .collect(),
             Prepared::Ids(ids) => Ok(ids.par_iter().map(|ids| self.pool(ids)).collect()),
         }
+    }
+
+    fn take_tokens(&self) -> u64 {
+        self.tokens.swap(0, Ordering::Relaxed)
     }
 }
 
