@@ -3,10 +3,9 @@
 //! A stage that computes for minutes between two writes would otherwise learn only by the next one
 //! that the stage behind it is gone. It stands apart from [`tool`](crate::tool) for its system calls.
 
-use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -29,8 +28,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts to watch a pipe; of all else nothing is to be known.
-    pub(crate) fn start(stdout: &File) -> io::Result<Option<Self>> {
-        if !pipe::is_pipe(stdout) {
+    pub(crate) fn start(stdout: impl AsFd) -> io::Result<Option<Self>> {
+        if !pipe::is_pipe(&stdout) {
             return Ok(None);
         }
         let stdout = stdout.as_fd().try_clone_to_owned()?;

@@ -269,7 +269,7 @@ fn a_question_that_is_several_is_asked_so() {
         assert!(
             rules
                 .iter()
-                .all(|rule| *rule == "question" || rule.starts_with("part "))
+                .all(|rule| ["question", "file again"].contains(rule) || rule.starts_with("part "))
         );
     }
     let record = one(&home.sh(ask).status(0));
@@ -385,7 +385,9 @@ fn each_stage_is_timed() {
             false => planner(asked),
         },
     );
-    let all = "--rewrite --decompose --answer --profile";
+    let reranker = cs_tests::root().join("embed/tests/data/rerankers/bert");
+    let reranker = reranker.display();
+    let all = format!("--rewrite --decompose --rerank {reranker} --answer --profile");
     let output = home
         .sh(&format!("{QUESTION} {all} {} --json", chat.flags()))
         .status(0);

@@ -6,9 +6,11 @@ use std::fs;
 use cs_tests::{Home, python, root};
 
 /// Recipes that need what is not on a machine, by a part of them, and what tests the same.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("s3://bucket", "an object store: tests/e2e/writers.rs"),
     ("CS_API_KEY", "a service: tests/e2e/endpoint.rs"),
+    ("CS_LLM=", "a language model: tests/e2e/llm.rs"),
+    ("CS_RERANK_KEY", "a service that reranks: tests/e2e/rerank.rs"),
     (
         "org/name",
         "the hub: tests/e2e/hub.rs; --rebuild: tests/e2e/crash.rs",

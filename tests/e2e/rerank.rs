@@ -265,7 +265,10 @@ fn a_model_that_cannot_be_opened_is_an_error_before_the_search() {
             "--rerank-endpoint <URL>",
         ),
         ("--rerank m --rerank-endpoint h", "is no URL"),
-        ("--rerank m --rerank-endpoint http://user@h", "CS_API_KEY"),
+        (
+            "--rerank m --rerank-endpoint http://user@h",
+            "CS_RERANK_KEY",
+        ),
     ] {
         let output = home.sh(&ask(flags)).status(2).says(says);
         assert!(output.stdout.is_empty(), "{output}");
