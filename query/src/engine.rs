@@ -25,6 +25,9 @@ const CANDIDATES: usize = 100;
 /// Chunks that each side brings where a regular expression takes most of them away.
 const GREP_CANDIDATES: usize = 1000;
 
+/// Chunks of a name that are ranked.
+const NAMED_CANDIDATES: usize = 1000;
+
 /// Open stores.
 pub(crate) struct Engine {
     profile: Profile,
@@ -128,7 +131,11 @@ impl Engine {
     /// [`Error::Model`] if a model cannot be opened or fails.
     pub(crate) fn vectors(&self, requests: &[&Request]) -> Result<Vec<Vectors>, Error> {
         let mut vectors: Vec<Vectors> = vec![vec![None; self.models.len()]; requests.len()];
-        let needed = |request: &Request| request.mode != Mode::Text && !request.text.is_empty();
+        let needed = |request: &Request| match request.mode {
+            Mode::Text => false,
+            Mode::Hybrid => !request.text.is_empty() && !request.is_name,
+            Mode::Dense => !request.text.is_empty(),
+        };
         let needing: Vec<usize> = (0..requests.len())
             .filter(|at| needed(requests[*at]))
             .collect();
@@ -218,6 +225,28 @@ impl Engine {
         Err(Error::NoSuchLine(like.to_string()))
     }
 
+    /// Returns what has the name that is all that is asked for: a search would tell of these rows
+    /// only how much their text is like a name.
+    fn named(&self, request: &Request, model: usize) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        let stores = self.stores.iter().enumerate();
+        for (at, open) in stores.filter(|(_, open)| open.model == model) {
+            let limit = NAMED_CANDIDATES.max(request.depth());
+            let rows = self
+                .profile
+                .time(Stage::Text, || open.store.matching(&request.filter, limit))?;
+            let places = self.profile.time(Stage::Rank, || {
+                let places = open.store.take(&rows, &RANK_COLUMNS)?;
+                Ok::<_, Error>(Place::all(&places))
+            })?;
+            candidates.extend(rows.into_iter().zip(places).map(|(row, place)| Candidate {
+                place,
+                ..Candidate::new(at, row)
+            }));
+        }
+        Ok(candidates)
+    }
+
     /// Searches the stores of a model.
     fn candidates(
         &self,
@@ -231,6 +260,9 @@ impl Engine {
             // One more, as the code that similar code is looked for is left out.
             (None, Mode::Dense | Mode::Text) => 1,
         };
+        if request.is_name && request.mode == Mode::Hybrid {
+            return self.named(request, model);
+        }
         let is_dense = request.mode == Mode::Dense;
         let words = Some(question.search_words()).filter(|words| !is_dense && !words.is_empty());
         let words = words.map(|words| [&[words], &request.further[..]].concat().join(" "));

@@ -10,7 +10,7 @@ use cs_common::metadata::Repo;
 use cs_store::{Filter, Store};
 
 use crate::Error;
-use crate::place::{PLACE_COLUMNS, Place};
+use crate::place::Place;
 
 /// The chunks of a file that are looked at.
 pub(crate) const FILE_CHUNKS: usize = 100_000;
@@ -73,7 +73,7 @@ impl Like {
     ) -> Result<Option<Example>, Error> {
         for filter in files(&self.file, repos, here) {
             let rows = store.matching(&filter, FILE_CHUNKS)?;
-            let batch = store.take(&rows, &PLACE_COLUMNS)?;
+            let batch = store.take(&rows, &["start_line", "end_line"])?;
             let places = Place::all(&batch);
             if let Some(at) = self.nearest(&places) {
                 let batch = store.take(&rows[at..=at], &["vector", "content"])?;

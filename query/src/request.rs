@@ -16,6 +16,8 @@ pub(crate) struct Request {
     /// The question; empty if only similar code is looked for.
     pub(crate) text: String,
     pub(crate) mode: Mode,
+    /// Whether nothing is asked for but a symbol, of which the question is the name.
+    pub(crate) is_name: bool,
     pub(crate) limit: usize,
     pub(crate) offset: usize,
     pub(crate) min_score: Option<f32>,
@@ -68,6 +70,7 @@ impl Request {
         filter.check()?;
         let grep = args.grep.as_deref().map(Regex::new).transpose();
         let like = args.like.as_deref().map(Like::parse).transpose()?;
+        let is_name = text.trim().is_empty() && args.symbol.is_some() && like.is_none();
         let text = match (text.trim(), &args.symbol, &like) {
             ("", Some(symbol), None) => symbol,
             ("", None, None) => return Err(Error::Empty),
@@ -85,6 +88,7 @@ impl Request {
         Ok(Self {
             text: text.to_owned(),
             mode,
+            is_name,
             limit: args.limit.map_or(LIMIT, usize::from),
             offset: usize::from(args.offset),
             min_score: args.min_score,

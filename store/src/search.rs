@@ -126,7 +126,8 @@ impl Store {
     }
 
     /// Keeps columns of all rows in memory, from where [`Store::take`] has them in a thousandth of
-    /// the time: for whoever asks some dozens of questions. Does nothing for a store of more than a
+    /// the time; those of filters have to be among them, as [`Store::matching`] looks there, too. For
+    /// whoever asks some dozens of questions. Does nothing for a store of more than a
     /// million rows, and nothing the second time.
     ///
     /// # Errors
@@ -276,6 +277,10 @@ impl Store {
         limit: usize,
         names: Names,
     ) -> Result<Vec<u64>, Error> {
+        if let (Some(kept), Some(condition)) = (&self.kept, filter.condition(names)) {
+            let found = kept.matching(condition, limit);
+            return found.map_err(|error| self.fail(error));
+        }
         let mut scanner = self.scanner(filter, names)?;
         scanner
             .limit(i64::try_from(limit).ok(), None)
