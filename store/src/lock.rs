@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use object_store::path::Path as Key;
@@ -178,12 +179,9 @@ fn lock_file(folder: &Folder, name: &str, repo: &str) -> Result<File, Error> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            // Who it is helps; that there is somebody is enough.
-            let _ = file.read_to_string(&mut pid);
             return Err(Error::Locked {
                 path: folder.path().to_owned(),
-                holder: format!("process {}", pid.trim()),
+                holder: holder(&mut file),
                 what: what(repo),
             });
         }
@@ -194,6 +192,21 @@ fn lock_file(folder: &Folder, name: &str, repo: &str) -> Result<File, Error> {
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(Error::folder(&path))?;
     Ok(file)
+}
+
+/// Says who has a lock: that helps; that there is somebody is enough.
+///
+/// Who took it a moment ago may not have written it down yet.
+fn holder(file: &mut File) -> String {
+    for _ in 0..20 {
+        let mut pid = String::new();
+        let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+        if read.is_ok() && pid.ends_with('\n') {
+            return format!("process {}", pid.trim());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    "another process".to_owned()
 }
 
 /// Says what the holder of a lock does.

@@ -10,7 +10,10 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("s3://bucket", "an object store: tests/e2e/writers.rs"),
     ("CS_API_KEY", "a service: tests/e2e/endpoint.rs"),
     ("CS_LLM=", "a language model: tests/e2e/llm.rs"),
-    ("CS_RERANK_KEY", "a service that reranks: tests/e2e/rerank.rs"),
+    (
+        "CS_RERANK_KEY",
+        "a service that reranks: tests/e2e/rerank.rs",
+    ),
     (
         "org/name",
         "the hub: tests/e2e/hub.rs; --rebuild: tests/e2e/crash.rs",
