@@ -1,6 +1,6 @@
 //! The run of the storing stage: reads a stream and commits it, behind the reading.
 //!
-//! While a step is gathered, the rows of the one before are written, and the one before that is
+//! While a step is gathered, the rows of the two before are written, and the one before those is
 //! committed, which is waiting for the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -226,6 +226,9 @@ struct Turn {
     committed: oneshot::Sender<()>,
 }
 
+/// Steps whose rows are written at the same time: one of them keeps one core busy, and no more.
+const WRITING: usize = 2;
+
 /// Writes a step's rows, and commits it after the step before.
 async fn commit(chunks: Chunks, mut step: Step, stale: bool, turn: Turn) -> Result<Done, Error> {
     let files = std::mem::take(&mut step.files);
@@ -392,7 +395,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Starts to write a step's rows and to commit it, when the rows of the one before are written.
+    /// Starts to write a step's rows and to commit it, when few enough others are being written.
     fn commit(&mut self, mut step: Step) -> Result<(), Error> {
         self.make_room()?;
         let entries = std::mem::take(&mut step.entries);
@@ -447,22 +450,25 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits until no rows are being written, and one step at most is not committed yet.
+    /// Waits until the rows of one step at most are being written, and two steps at most are not
+    /// committed yet.
     fn make_room(&mut self) -> Result<(), Error> {
         // A lease is confirmed before a step is written, and its commit is not to come much later.
         let is_local = self.folder.local().is_some();
         if !is_local || self.whole.is_some() {
             return self.wait();
         }
-        if let Some(last) = self.pending.back_mut() {
+        // Each is waited for once, when it is the last but one.
+        let before = self.pending.len().checked_sub(WRITING);
+        if let Some(earlier) = before.and_then(|at| self.pending.get_mut(at)) {
             meter::idle();
-            let written = self.runtime.block_on(&mut last.written);
+            let written = self.runtime.block_on(&mut earlier.written);
             meter::work("gather");
             if written.is_err() {
                 return self.wait();
             }
         }
-        while self.pending.len() > 1 {
+        while self.pending.len() > WRITING {
             self.enter()?;
         }
         Ok(())

@@ -41,7 +41,7 @@ pub(crate) const REFINE: u32 = 10;
 
 /// Memory of the making of a full-text index, in MiB: what has no more room goes to disk and is
 /// searched apart.
-const TEXT_INDEX_MEMORY: u64 = 128;
+const TEXT_INDEX_MEMORY: u64 = 96;
 
 /// An index that a table should have.
 pub(super) struct Kind {
