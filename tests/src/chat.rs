@@ -3,13 +3,15 @@
 //!
 //! What it says is decided by the test, from what it is asked.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::posted::Posted;
 
 /// What a request meets instead of a proper answer.
 #[derive(Clone, Debug)]
@@ -120,7 +122,12 @@ impl Chat {
 
     /// Answers the one request of a connection.
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let asked = read(&stream)?;
+        let posted = Posted::read(&stream)?;
+        let asked = Asked {
+            authorization: posted.authorization,
+            body: posted.body,
+            at: Instant::now(),
+        };
         let fault = {
             let mut state = self.state.lock().expect("no server thread panicked");
             state.asked.push(asked.clone());
@@ -191,30 +198,4 @@ fn events(text: &str, reason: &str) -> Vec<String> {
         .collect();
     events.push("data: [DONE]\n\n".to_owned());
     events
-}
-
-fn read(stream: &TcpStream) -> std::io::Result<Asked> {
-    let mut reader = BufReader::new(stream);
-    let (mut length, mut authorization) = (0, None);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    loop {
-        line.clear();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            break;
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.parse().unwrap_or_default(),
-            "authorization" => authorization = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    Ok(Asked {
-        authorization,
-        body: serde_json::from_slice(&body)?,
-        at: Instant::now(),
-    })
 }

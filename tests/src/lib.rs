@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod hub;
+mod posted;
 pub mod s3;
 pub mod service;
 pub mod stages;

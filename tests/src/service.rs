@@ -3,7 +3,7 @@
 //!
 //! Its vectors and scores are made of the texts, so that a test sees whose they are.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use crate::posted::Posted;
 
 /// Dimensions of its vectors.
 pub const DIM: usize = 8;
@@ -211,26 +213,11 @@ impl Service {
 
     /// Reads a request and what is to go wrong with it.
     fn take(&self, stream: &TcpStream) -> std::io::Result<(Request, Option<Fault>)> {
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (mut length, mut authorization) = (0, None);
-        loop {
-            line.clear();
-            reader.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(": ") else {
-                break;
-            };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.parse().unwrap_or_default(),
-                "authorization" => authorization = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let body: Value = serde_json::from_slice(&body)?;
+        let Posted {
+            path,
+            authorization,
+            body,
+        } = Posted::read(stream)?;
         let texts = ["input", "documents", "texts"].into_iter();
         let texts = texts.filter_map(|name| body[name].as_array()).next();
         let texts = texts.cloned().unwrap_or_default();
