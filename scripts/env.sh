@@ -28,9 +28,11 @@ need() { # COMMAND PACKAGE
         die "could not install $2, which provides $1"
 }
 
-# What compiling needs: lance generates code from protobuf files, the grammars are C.
+# What compiling needs: lance generates code from protobuf files, the grammars are C, and jemalloc
+# has a makefile.
 need_compilers() {
     command -v cargo >/dev/null 2>&1 || die "cargo is missing: install Rust 1.95 or later with rustup"
     need cc gcc
+    need make make
     need protoc protobuf-compiler
 }

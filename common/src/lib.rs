@@ -17,6 +17,7 @@ pub mod progress;
 mod reader;
 pub mod report;
 pub mod rows;
+mod spare;
 pub mod tool;
 mod trace;
 mod watch;

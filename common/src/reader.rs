@@ -20,6 +20,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 
 use crate::metadata::StreamMetadata;
 use crate::pipe::{self, Input};
+use crate::spare::Spare;
 use crate::{Error, jsonl, rows};
 
 /// First bytes of every message of an Arrow IPC stream.
@@ -212,6 +213,7 @@ struct Frames {
     input: BufReader<Input>,
     decoder: StreamDecoder,
     pending: Buffer,
+    spare: Spare,
     sealed: bool,
 }
 
@@ -222,6 +224,7 @@ impl Frames {
             input: BufReader::with_capacity(1 << 16, file),
             decoder: StreamDecoder::new(),
             pending: Buffer::from_vec(Vec::<u8>::new()),
+            spare: Spare::default(),
             sealed: false,
         };
         let mut header = Vec::new();
@@ -258,6 +261,7 @@ impl Frames {
                 Some(body) => self.read_message(&header, body)?,
                 None => {
                     self.sealed = true;
+                    self.spare.close();
                     // A body-less last message is decoded only once bytes follow it.
                     let mut end = MutableBuffer::new(8);
                     end.extend_from_slice(&CONTINUATION);
@@ -306,7 +310,7 @@ impl Frames {
     /// Reads a message's body and returns the whole message as the decoder wants it.
     fn read_message(&mut self, header: &[u8], body: u64) -> Result<Buffer, Error> {
         let prefix = 8 + header.len();
-        let mut message = Vec::with_capacity(prefix + body.min(TRUSTED_BODY) as usize);
+        let mut message = self.spare.take(prefix + body.min(TRUSTED_BODY) as usize);
         message.extend_from_slice(&CONTINUATION);
         message.extend_from_slice(&(header.len() as u32).to_le_bytes());
         message.extend_from_slice(header);
@@ -314,7 +318,7 @@ impl Frames {
         if read.map_err(Error::input)? as u64 != body {
             return Err(Error::Unsealed);
         }
-        Ok(Buffer::from_vec(message))
+        Ok(self.spare.lend(message))
     }
 }
 

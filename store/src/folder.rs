@@ -17,13 +17,14 @@ use lance::io::{ObjectStore, ObjectStoreParams, ObjectStoreRegistry, StorageOpti
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as Key;
 
+use crate::lock::LockFile;
 use crate::{Error, lock, mark, runs};
 
 /// What a store's folder holds besides tables.
 const OWN: [&str; 8] = [
     ".gitignore",
     "lock",
-    lock::FOLDER,
+    lock::FILE,
     manifest::FILE_NAME,
     mark::FOLDER,
     runs::FOLDER,
@@ -78,6 +79,7 @@ impl Location {
 pub(crate) struct Folder {
     path: PathBuf,
     remote: Option<Remote>,
+    locks: LockFile,
 }
 
 /// A prefix in an object store.
@@ -120,6 +122,7 @@ impl Folder {
             None => Self {
                 path: fs::canonicalize(&at.path).map_err(|_| missing())?,
                 remote: None,
+                locks: LockFile::default(),
             },
         };
         match found.is_store().await? {
@@ -151,7 +154,11 @@ impl Folder {
         if !ignore.exists() {
             fs::write(&ignore, "*\n").map_err(Error::folder(&ignore))?;
         }
-        Ok(Self { path, remote: None })
+        Ok(Self {
+            path,
+            remote: None,
+            locks: LockFile::default(),
+        })
     }
 
     async fn remote(at: &Location) -> Result<Self, Error> {
@@ -177,6 +184,7 @@ impl Folder {
         Ok(Self {
             path: PathBuf::from(uri),
             remote: Some(remote.map_err(|error| Error::database(&at.path, error))?),
+            locks: LockFile::default(),
         })
     }
 
@@ -193,6 +201,11 @@ impl Folder {
     /// Returns the prefix in an object store, if it is one.
     pub(crate) fn as_remote(&self) -> Option<&Remote> {
         self.remote.as_ref()
+    }
+
+    /// Returns the file of this machine's locks.
+    pub(crate) fn locks(&self) -> &LockFile {
+        &self.locks
     }
 
     /// Opens the database.

@@ -18,6 +18,7 @@ mod ledger;
 mod lock;
 mod mark;
 mod model;
+mod queue;
 mod rebuild;
 mod records;
 mod runs;
@@ -27,6 +28,7 @@ mod step;
 mod step_rows;
 mod summary;
 mod table;
+mod upkeep;
 mod vectors;
 mod write;
 
@@ -43,7 +45,6 @@ use tokio::runtime::Runtime;
 pub use error::Error;
 pub use filter::Filter;
 pub use folder::Location;
-pub use index::before_each_index;
 pub use mark::Incomplete;
 pub use search::{Findings, Found, Search, Store};
 

@@ -4,6 +4,7 @@
 //! follows. Only complete files enter a step, and a step never holds the same file twice.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,10 +57,10 @@ impl FileKey {
 /// Whole files that are committed at once.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
-    /// The files, and their paths: all that is stored of them is replaced by `batches`.
+    /// The files, and their paths: all that is stored of them is replaced by `spans`.
     pub(crate) files: HashMap<FileKey, String>,
     /// Their new rows.
-    pub(crate) batches: Vec<RecordBatch>,
+    pub(crate) spans: Vec<Span>,
     /// The number of those rows.
     pub(crate) rows: usize,
     /// Files that have new rows.
@@ -71,6 +72,25 @@ pub(crate) struct Step {
     bytes: usize,
     /// When its first file was complete.
     began: Option<Instant>,
+}
+
+/// Rows of a batch, one after the other.
+#[derive(Debug)]
+pub(crate) struct Span {
+    batch: Arc<RecordBatch>,
+    rows: Range<usize>,
+}
+
+impl Span {
+    /// Returns the rows, whose columns share the batch's memory.
+    pub(crate) fn slice(&self) -> RecordBatch {
+        self.batch.slice(self.rows.start, self.rows.len())
+    }
+
+    /// Tells whether these are the rows of a batch that come after the other's.
+    fn follows(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.batch, &other.batch) && other.rows.end == self.rows.start
+    }
 }
 
 /// A file's repository and path.
@@ -93,6 +113,14 @@ impl Step {
         }
     }
 
+    /// Adds rows: of files that follow each other in a batch they stay in one piece.
+    fn push(&mut self, span: Span) {
+        match self.spans.last_mut() {
+            Some(last) if span.follows(last) => last.rows.end = span.rows.end,
+            _ => self.spans.push(span),
+        }
+    }
+
     /// Tells whether there is nothing to commit.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
@@ -110,7 +138,7 @@ struct Open {
     key: FileKey,
     name: FileName,
     entry: Entry,
-    batches: Vec<RecordBatch>,
+    spans: Vec<Span>,
     rows: usize,
     bytes: usize,
 }
@@ -143,6 +171,7 @@ impl Gatherer {
         let rows = Rows::new(batch)?;
         check_vectors(batch, &rows, dim)?;
         let row_bytes = bytes_of(batch) / rows.len().max(1);
+        let shared = Arc::new(batch.clone());
         let mut full = Vec::new();
         let mut start = 0;
         while start < rows.len() {
@@ -163,7 +192,10 @@ impl Gatherer {
                 let entry = is_put.then(|| self.entry(batch, &rows, start));
                 if let (Some(open), Some(entry)) = (self.open.as_mut(), entry) {
                     open.entry = entry;
-                    open.batches.push(batch.slice(start, end - start));
+                    open.spans.push(Span {
+                        batch: Arc::clone(&shared),
+                        rows: start..end,
+                    });
                     open.rows += end - start;
                     open.bytes += row_bytes * (end - start);
                 }
@@ -209,7 +241,7 @@ impl Gatherer {
             key,
             name,
             entry: Entry::default(),
-            batches: Vec::new(),
+            spans: Vec::new(),
             rows: 0,
             bytes: 0,
         });
@@ -236,7 +268,9 @@ impl Gatherer {
         self.step.put_files += usize::from(open.rows > 0);
         self.step.rows += open.rows;
         self.step.bytes += open.bytes;
-        self.step.batches.extend(open.batches);
+        for span in open.spans {
+            self.step.push(span);
+        }
         self.step.began.get_or_insert_with(Instant::now);
         self.step.is_full(&self.limits).then(|| self.take())
     }

@@ -1,9 +1,11 @@
 //! What makes a vector one that may be stored.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type};
 use arrow_array::{Array, FixedSizeListArray, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Schema};
 use cs_common::rows::VECTOR;
 
 use crate::Error;
@@ -22,6 +24,34 @@ pub(crate) fn check_type(data_type: &DataType) -> Result<(), Error> {
         }
         .into()),
     }
+}
+
+/// Gives a batch's vectors the type that the store has: that of the stream that made it.
+pub(crate) fn with_vectors_as(
+    batch: &RecordBatch,
+    target: &DataType,
+) -> Result<RecordBatch, Error> {
+    let schema = batch.schema();
+    let (at, field) = schema.column_with_name(VECTOR).ok_or(Error::NoVectors)?;
+    // Another length is another model's, which is told by its chunk.
+    let (DataType::FixedSizeList(_, given), DataType::FixedSizeList(item, _)) =
+        (field.data_type(), target)
+    else {
+        return Ok(batch.clone());
+    };
+    let target = DataType::FixedSizeList(Arc::clone(item), *given);
+    if &target == field.data_type() {
+        return Ok(batch.clone());
+    }
+    let convert = || {
+        let mut columns = batch.columns().to_vec();
+        columns[at] = arrow_cast::cast(&columns[at], &target)?;
+        let mut fields = schema.fields().to_vec();
+        fields[at] = Arc::new(field.clone().with_data_type(target));
+        let schema = Schema::new(fields).with_metadata(schema.metadata().clone());
+        RecordBatch::try_new(Arc::new(schema), columns)
+    };
+    convert().map_err(|error| cs_common::Error::Arrow(error).into())
 }
 
 /// Returns a batch's vectors.

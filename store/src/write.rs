@@ -3,12 +3,10 @@
 //! While a step is gathered, the rows of the two before are written, and the one before those is
 //! committed, which is waiting for the disk.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::Schema;
 use cs_common::manifest::Entry;
 use cs_common::metadata::{Model, StreamMetadata};
 use cs_common::meter;
@@ -19,20 +17,20 @@ use cs_common::stream::StreamReader;
 use cs_common::tool::{self, Outcome, Scope};
 use lance::table::format::Fragment;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::folder::{Folder, Location};
 use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::lock::{REBUILD, Writing};
 use crate::mark::{self, Incomplete, Mark};
+use crate::queue::{Brought, Done, Queue, Then};
 use crate::rebuild;
 use crate::runs::{Ending, Kind, Record};
 use crate::step::{FileKey, FileName, Gatherer, Limits, Step};
-use crate::table::{ATTEMPTS, Chunks};
-use crate::vectors::check_type;
-use crate::{Error, index, lock, runtime};
+use crate::table::Chunks;
+use crate::upkeep::Upkeep;
+use crate::vectors::{check_type, with_vectors_as};
+use crate::{Error, lock, runtime};
 
 /// How a stream is stored.
 #[derive(Clone, Copy, Debug)]
@@ -185,8 +183,7 @@ struct Run<'a> {
     progress: Option<Progress>,
     /// The files that this stream brought.
     seen: HashSet<(String, String)>,
-    /// Steps under way, in their order: one whose rows are being written at most, and one before it.
-    pending: VecDeque<Pending>,
+    queue: Queue,
     files: usize,
     rows: usize,
     removed: usize,
@@ -198,51 +195,6 @@ struct Whole {
     files: HashMap<FileKey, String>,
     fragments: Vec<Fragment>,
     entries: Vec<(FileName, Option<Entry>)>,
-}
-
-/// A step under way.
-struct Pending {
-    task: JoinHandle<Result<Done, Error>>,
-    /// Comes when its rows are written, and never if that fails.
-    written: oneshot::Receiver<()>,
-    /// Comes when it is committed, for the step after it.
-    committed: Option<oneshot::Receiver<()>>,
-    put_files: usize,
-    entries: Vec<(FileName, Option<Entry>)>,
-}
-
-/// What became of a step's rows.
-enum Done {
-    /// They are stored instead of so many old ones.
-    Committed(usize),
-    /// They are written, and seen by nobody.
-    Written(Vec<Fragment>),
-}
-
-/// What a step's task tells others of it, and waits for.
-struct Turn {
-    after: Option<oneshot::Receiver<()>>,
-    written: oneshot::Sender<()>,
-    committed: oneshot::Sender<()>,
-}
-
-/// Steps whose rows are written at the same time: one of them keeps one core busy, and no more.
-const WRITING: usize = 2;
-
-/// Writes a step's rows, and commits it after the step before.
-async fn commit(chunks: Chunks, mut step: Step, stale: bool, turn: Turn) -> Result<Done, Error> {
-    let files = std::mem::take(&mut step.files);
-    let fragments = chunks.write(step).await?;
-    // Whoever does not listen has no use for it.
-    let _ = turn.written.send(());
-    if let Some(after) = turn.after
-        && after.await.is_err()
-    {
-        return Ok(Done::Written(fragments));
-    }
-    let removed = chunks.replace(&files, fragments, stale).await?;
-    let _ = turn.committed.send(());
-    Ok(Done::Committed(removed))
 }
 
 impl<'a> Run<'a> {
@@ -286,7 +238,7 @@ impl<'a> Run<'a> {
             replaces,
             progress: Some(Progress::start(metadata.totals)),
             seen: HashSet::new(),
-            pending: VecDeque::new(),
+            queue: Queue::new(folder.path()),
             files: 0,
             rows: 0,
             removed: 0,
@@ -398,31 +350,17 @@ impl<'a> Run<'a> {
     /// Starts to write a step's rows and to commit it, when few enough others are being written.
     fn commit(&mut self, mut step: Step) -> Result<(), Error> {
         self.make_room()?;
-        let entries = std::mem::take(&mut step.entries);
-        let put_files = step.put_files;
-        let is_again = self.bring(&entries)?;
-        self.files += put_files;
-        self.rows += step.rows;
-        let (written, is_written) = oneshot::channel();
-        let (committed, is_committed) = oneshot::channel();
-        let turn = Turn {
-            after: self
-                .pending
-                .back_mut()
-                .and_then(|last| last.committed.take()),
-            written,
-            committed,
+        let brought = Brought {
+            put_files: step.put_files,
+            entries: std::mem::take(&mut step.entries),
         };
-        let lane = meter::task("commit", step.rows);
-        let chunks = self.chunks.clone();
-        let task = match &mut self.whole {
+        let is_again = self.bring(&brought.entries)?;
+        self.files += brought.put_files;
+        self.rows += step.rows;
+        let then = match &mut self.whole {
             Some(whole) => {
                 whole.files.extend(std::mem::take(&mut step.files));
-                let write = async move {
-                    let _lane = lane;
-                    chunks.write(step).await.map(Done::Written)
-                };
-                self.runtime.spawn(write)
+                Then::Keep
             }
             None => {
                 if is_again {
@@ -432,43 +370,24 @@ impl<'a> Run<'a> {
                 if let Some(mark) = &mut self.mark {
                     self.runtime.block_on(mark.add(0))?;
                 }
-                let stale = self.ledger.begin(&entries)? || is_again;
-                let commit = async move {
-                    let _lane = lane;
-                    commit(chunks, step, stale, turn).await
-                };
-                self.runtime.spawn(commit)
+                let stale = self.ledger.begin(&brought.entries)? || is_again;
+                Then::Replace { stale }
             }
         };
-        self.pending.push_back(Pending {
-            task,
-            written: is_written,
-            committed: Some(is_committed),
-            put_files,
-            entries,
-        });
+        let step = (step, brought);
+        self.queue.start(self.runtime, &self.chunks, step, then);
         Ok(())
     }
 
-    /// Waits until the rows of one step at most are being written, and two steps at most are not
-    /// committed yet.
+    /// Waits until the rows of few enough steps are being written, and few enough are not committed
+    /// yet.
     fn make_room(&mut self) -> Result<(), Error> {
         // A lease is confirmed before a step is written, and its commit is not to come much later.
         let is_local = self.folder.local().is_some();
-        if !is_local || self.whole.is_some() {
+        if !is_local || self.whole.is_some() || !self.queue.make_room(self.runtime) {
             return self.wait();
         }
-        // Each is waited for once, when it is the last but one.
-        let before = self.pending.len().checked_sub(WRITING);
-        if let Some(earlier) = before.and_then(|at| self.pending.get_mut(at)) {
-            meter::idle();
-            let written = self.runtime.block_on(&mut earlier.written);
-            meter::work("gather");
-            if written.is_err() {
-                return self.wait();
-            }
-        }
-        while self.pending.len() > WRITING {
+        while self.queue.is_long() {
             self.enter()?;
         }
         Ok(())
@@ -494,43 +413,32 @@ impl<'a> Run<'a> {
 
     /// Waits for the steps under way.
     fn wait(&mut self) -> Result<(), Error> {
-        while !self.pending.is_empty() {
-            self.enter()?;
-        }
+        while self.enter()? {}
         Ok(())
     }
 
-    /// Waits for the first of the steps under way, and enters it in the manifest.
-    fn enter(&mut self) -> Result<(), Error> {
-        let Some(pending) = self.pending.pop_front() else {
-            return Ok(());
+    /// Waits for the first of the steps under way, and enters it in the manifest. Tells whether
+    /// there was one.
+    fn enter(&mut self) -> Result<bool, Error> {
+        let Some((done, brought)) = self.queue.first(self.runtime) else {
+            return Ok(false);
         };
-        let Pending {
-            task,
-            put_files,
-            entries,
-            ..
-        } = pending;
-        let path = self.folder.path();
-        meter::idle();
-        let done = self.runtime.block_on(task);
-        meter::work("gather");
-        match done.map_err(|error| Error::damaged(path, error))?? {
+        match done? {
             Done::Committed(removed) => {
                 self.removed += removed;
-                self.ledger.commit(entries)?;
+                self.ledger.commit(brought.entries)?;
                 self.confirm_table()?;
                 if let Some(mark) = &mut self.mark {
-                    self.runtime.block_on(mark.add(put_files))?;
+                    self.runtime.block_on(mark.add(brought.put_files))?;
                 }
             }
             Done::Written(fragments) => {
                 let whole = self.whole.get_or_insert_default();
                 whole.fragments.extend(fragments);
-                whole.entries.extend(entries);
+                whole.entries.extend(brought.entries);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes sure that the table written to is the one that readers see.
@@ -591,10 +499,7 @@ impl<'a> Run<'a> {
         self.runtime.block_on(async {
             let mut right = lock::maintenance(folder, self.lease).await?;
             let ledger = self.replaces.is_none().then_some(&mut self.ledger);
-            let tidied = match refresh(chunks, metadata, upkeep).await {
-                Ok(()) => tidy(chunks, ledger).await,
-                failed => failed,
-            };
+            let tidied = upkeep.run(chunks, metadata, ledger).await;
             right.end().await;
             tidied?;
             if let Some(replaced) = &self.replaces {
@@ -615,9 +520,9 @@ impl<'a> Run<'a> {
     /// Leaves the store as it was, where nobody has seen anything yet.
     fn abandon(&mut self) -> Result<(), Error> {
         let mut left = self.whole.take().unwrap_or_default().fragments;
-        for pending in self.pending.drain(..) {
+        while let Some((done, _)) = self.queue.first(self.runtime) {
             // Its files are not to come after what follows.
-            if let Ok(Ok(Done::Written(fragments))) = self.runtime.block_on(pending.task) {
+            if let Ok(Done::Written(fragments)) = done {
                 left.extend(fragments);
             }
         }
@@ -630,43 +535,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Says in the manifest that it describes the table as it is, and only then removes old versions:
-/// whenever the process dies, the manifest names a version that is there.
-async fn tidy(chunks: &Chunks, ledger: Option<&mut Ledger>) -> Result<(), Error> {
-    if let Some(ledger) = ledger {
-        ledger.finish(chunks).await?;
-    }
-    index::prune_due(chunks).await
-}
-
-/// What is due after the rows.
-#[derive(Clone, Copy, Debug)]
-struct Upkeep {
-    /// Whether there are new rows, whose origin is to be recorded.
-    made_rows: bool,
-    /// Whether the indexes are brought up to date.
-    indexes: bool,
-}
-
-/// Records where rows are from, and brings the indexes up to date. What another process commits
-/// meanwhile can undo that for the fragments that it touches.
-async fn refresh(chunks: &Chunks, metadata: &StreamMetadata, upkeep: Upkeep) -> Result<(), Error> {
-    for attempt in 1.. {
-        chunks.reload().await?;
-        let done = match chunks.record(metadata, upkeep.made_rows).await {
-            Ok(()) if upkeep.indexes => index::refresh(chunks).await,
-            recorded => recorded,
-        };
-        match done {
-            Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
-                log::debug!("another process committed first: {error}");
-            }
-            done => return done,
-        }
-    }
-    Ok(())
-}
-
 /// Marks the store as incomplete for the time of a run, whose mark takes the place of those of
 /// earlier ones that were to bring the same.
 async fn begin_mark(folder: &Folder, metadata: &StreamMetadata) -> Result<Mark, Error> {
@@ -677,31 +545,6 @@ async fn begin_mark(folder: &Folder, metadata: &StreamMetadata) -> Result<Mark, 
         mark::settle(folder, Some(&mark), |repo| metadata.repos.contains(repo)).await?;
     }
     Ok(mark)
-}
-
-/// Gives a batch's vectors the type that the store has: that of the stream that made it.
-fn with_vectors_as(batch: &RecordBatch, target: &DataType) -> Result<RecordBatch, Error> {
-    let schema = batch.schema();
-    let (at, field) = schema.column_with_name(VECTOR).ok_or(Error::NoVectors)?;
-    // Another length is another model's, which is told by its chunk.
-    let (DataType::FixedSizeList(_, given), DataType::FixedSizeList(item, _)) =
-        (field.data_type(), target)
-    else {
-        return Ok(batch.clone());
-    };
-    let target = DataType::FixedSizeList(Arc::clone(item), *given);
-    if &target == field.data_type() {
-        return Ok(batch.clone());
-    }
-    let convert = || {
-        let mut columns = batch.columns().to_vec();
-        columns[at] = arrow_cast::cast(&columns[at], &target)?;
-        let mut fields = schema.fields().to_vec();
-        fields[at] = Arc::new(field.clone().with_data_type(target));
-        let schema = Schema::new(fields).with_metadata(schema.metadata().clone());
-        RecordBatch::try_new(Arc::new(schema), columns)
-    };
-    convert().map_err(|error| cs_common::Error::Arrow(error).into())
 }
 
 /// Says which columns of the stream the store, made by an earlier one, has no place for.

@@ -49,6 +49,23 @@ fn info(home: &Home, script: &str) -> Value {
 }
 
 #[test]
+fn repositories_may_be_many_more_than_open_files() {
+    let home = Home::new();
+    for repo in 0..300 {
+        home.write(
+            &format!("all/r{repo}/a.py"),
+            format!("def f{repo}(): pass\n"),
+        );
+    }
+    home.sh("cs-parse --each-repo all | cs-embed > all.arrows")
+        .status(0);
+    home.sh("ulimit -n 150; cs-store db < all.arrows").status(0);
+    let info = info(&home, "cs-store info db --json");
+    assert_eq!(info["repos"].as_array().map(Vec::len), Some(300), "{info}");
+    assert_eq!(contents(&home, &export("db")).len(), 300);
+}
+
+#[test]
 fn atomic_is_all_at_the_seal_or_nothing() {
     let home = home();
     home.sh(

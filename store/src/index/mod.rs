@@ -10,7 +10,6 @@ mod kinds;
 mod layout;
 mod versions;
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use cs_common::progress::Steps;
@@ -32,16 +31,6 @@ const DELETED_SHARE: f32 = 0.1;
 /// What is shown of the steps, which can take long.
 const COMPACTING: &str = "joining fragments";
 const INDEXING: &str = "bringing the indexes up to date";
-
-/// What is called before each index is made.
-static BEFORE: OnceLock<fn()> = OnceLock::new();
-
-/// Has `call` called before each index is made, which takes memory as nothing else does: whoever
-/// has the process's allocator can give back what was freed. The first caller counts.
-pub fn before_each_index(call: fn()) {
-    // A second caller has no other allocator.
-    let _ = BEFORE.set(call);
-}
 
 /// Does of all upkeep what pays after a run.
 pub(crate) async fn refresh(chunks: &Chunks) -> Result<(), Error> {
@@ -132,9 +121,6 @@ async fn compact(chunks: &Chunks, options: CompactionOptions) -> Result<(), Erro
 async fn make(chunks: &Chunks, rows: usize, choose: impl Fn(&str) -> bool) -> Result<(), Error> {
     for kind in kinds::wanted(rows, chunks.model().dim) {
         if choose(&kind.name) {
-            if let Some(call) = BEFORE.get() {
-                call();
-            }
             let started = Instant::now();
             let name = kind.name.clone();
             let made = chunks.table.create_index(&[kind.column], kind.index);
