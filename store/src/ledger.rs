@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use cs_common::manifest::{self, Entry, Manifest, ManifestError};
 
 use crate::folder::Folder;
-use crate::step::FileName;
+use crate::step::{FileKey, FileName};
 use crate::table::Chunks;
 use crate::{Error, lock};
 
@@ -128,17 +128,15 @@ impl Ledger {
     }
 
     /// Returns the stored files of some repositories that are not among `seen`.
-    pub(crate) fn others(&self, repos: &[&str], seen: &HashSet<(String, String)>) -> Vec<FileName> {
+    pub(crate) fn others(&self, repos: &[&str], seen: &HashSet<FileKey>) -> Vec<FileName> {
         let mut others = Vec::new();
         for repo in repos {
             let files = self.manifest.repos.get(*repo).into_iter().flatten();
-            for (path, _) in files {
-                let key = ((*repo).to_owned(), path.clone());
-                if !seen.contains(&key) {
-                    let (repo, path) = key;
-                    others.push(FileName { repo, path });
-                }
-            }
+            let files = files.filter(|(path, _)| !seen.contains(&FileKey::new(repo, path)));
+            others.extend(files.map(|(path, _)| FileName {
+                repo: (*repo).to_owned(),
+                path: path.clone(),
+            }));
         }
         others
     }
@@ -151,13 +149,12 @@ impl Ledger {
         &mut self,
         since: Option<i64>,
         repos: &[&str],
-        seen: &HashSet<(String, String)>,
+        seen: &HashSet<FileKey>,
     ) -> Vec<FileName> {
         let Lost { written_ns, files } = std::mem::take(&mut self.lost);
-        let files = files.into_iter().filter(|file| {
-            let key = (file.repo.clone(), file.path.clone());
-            repos.contains(&file.repo.as_str()) && !seen.contains(&key)
-        });
+        let files = files
+            .into_iter()
+            .filter(|file| repos.contains(&file.repo.as_str()) && !seen.contains(&file.key()));
         match since == Some(written_ns) {
             true => files.collect(),
             false => Vec::new(),

@@ -100,13 +100,20 @@ pub(crate) struct FileName {
     pub(crate) path: String,
 }
 
+impl FileName {
+    /// Returns the file's key.
+    pub(crate) fn key(&self) -> FileKey {
+        FileKey::new(&self.repo, &self.path)
+    }
+}
+
 impl Step {
     /// Returns a step that forgets files.
     pub(crate) fn forget(files: Vec<FileName>) -> Self {
         Self {
             files: files
                 .iter()
-                .map(|file| (FileKey::new(&file.repo, &file.path), file.path.clone()))
+                .map(|file| (file.key(), file.path.clone()))
                 .collect(),
             entries: files.into_iter().map(|file| (file, None)).collect(),
             ..Self::default()

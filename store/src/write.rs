@@ -182,7 +182,7 @@ struct Run<'a> {
     /// What shows how far the stream is, as long as there is more of it.
     progress: Option<Progress>,
     /// The files that this stream brought.
-    seen: HashSet<(String, String)>,
+    seen: HashSet<FileKey>,
     queue: Queue,
     files: usize,
     rows: usize,
@@ -397,12 +397,11 @@ impl<'a> Run<'a> {
     /// the stream brought one of them before.
     fn bring(&mut self, entries: &[(FileName, Option<Entry>)]) -> Result<bool, Error> {
         let mut is_again = false;
-        for (FileName { repo, path }, _) in entries {
-            self.runtime.block_on(self.right.add(repo))?;
-            if !self.seen.insert((repo.clone(), path.clone())) {
+        for (file, _) in entries {
+            self.runtime.block_on(self.right.add(&file.repo))?;
+            if !self.seen.insert(file.key()) {
                 if self.whole.is_some() {
-                    let name = format!("{repo}/{path}");
-                    return Err(Error::Again(name));
+                    return Err(Error::Again(format!("{}/{}", file.repo, file.path)));
                 }
                 is_again = true;
             }
