@@ -88,6 +88,10 @@ fn advice(stage: &Report) -> Option<&'static str> {
         ("cs-embed", Some("service")) => Some("a faster service, or more --concurrency,"),
         ("cs-embed", Some(card)) if card.starts_with("cuda") => Some("a faster or a second card"),
         ("cs-embed", _) => Some("a faster model or a GPU"),
+        // Indexes are made by the processors, rows are written by the disk.
+        ("cs-store", _) if stage.cpu_s >= stage.busy_s / 2.0 => {
+            Some("more cores, or fewer new rows at a time (--since),")
+        }
         ("cs-store", _) => Some("a faster disk, or fewer and larger commits (--step-rows),"),
         _ => None,
     }
@@ -137,6 +141,11 @@ mod tests {
         );
         stages[1].device = Some("service".to_owned());
         assert!(lines(&stages)[4].contains("--concurrency"));
+
+        let mut stages = [stage("cs-embed", 1.0), stage("cs-store", 9.0)];
+        assert!(lines(&stages)[3].contains("a faster disk"));
+        stages[1].cpu_s = 8.0;
+        assert!(lines(&stages)[3].contains("more cores"));
     }
 
     #[test]
