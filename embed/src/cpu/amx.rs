@@ -1,14 +1,15 @@
 //! Products of bf16 numbers by matrix tiles: Intel's AMX (Intel 64 and IA-32 Architectures Software
 //! Developer's Manual, volume 1, chapter 18).
 //!
-//! The compiler's own functions for it are not stable, so the few instructions are written out.
-//! A register holds 16 rows of 64 bytes. Four of them are a tile of 32 rows by 32 columns of sums,
-//! two hold rows, two hold weights, whose panels are laid out as for the vector instructions.
+//! The compiler's own functions for it are not stable, so the few instructions are written out. A
+//! register holds 16 rows of 64 bytes. Four of them are a tile of 32 rows by 32 columns of sums,
+//! two hold rows, two hold weights, whose panels are laid out as for the vector instructions. AMX
+//! is used only after a test product was correct on this machine.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 
-use super::kernel::{At, NR, TILE_ROWS, Tile};
+use super::kernel::{At, NR, TILE_ROWS, Tile, holds};
 
 /// The most rows of a tile.
 pub(super) const MR: usize = TILE_ROWS;
@@ -30,7 +31,7 @@ pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("xsave")
         && __cpuid_count(0, 0).eax >= 7
         && __cpuid_count(7, 0).edx & INSTRUCTIONS == INSTRUCTIONS
-        // The feature was asked for above.
+        // SAFETY: `xcr0` enables the feature `xsave`, which was detected above.
         && unsafe { xcr0() } & state == state
         && is_permitted()
         && is_right()
@@ -38,7 +39,9 @@ pub(super) fn is_there() -> bool {
 
 #[target_feature(enable = "xsave")]
 fn xcr0() -> u64 {
-    // Register 0 is there wherever the instruction is.
+    // SAFETY: `_xgetbv` needs the feature `xsave`, which this function enables. The standard
+    // library detects it only where the system lets programs run the instruction. `XCR0` exists
+    // there.
     unsafe { _xgetbv(0) }
 }
 
@@ -48,7 +51,8 @@ fn is_permitted() -> bool {
     /// `ARCH_REQ_XCOMP_PERM` of Linux' `asm/prctl.h`.
     const REQUEST: libc::c_ulong = 0x1023;
     let contents = libc::c_ulong::from(CONTENTS);
-    // The call takes two numbers and no memory.
+    // SAFETY: the call takes two numbers by value and accesses no memory of the process. It only
+    // changes what the process may use.
     unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, contents) == 0 }
 }
 
@@ -68,7 +72,10 @@ fn is_right() -> bool {
     let half = |pair: u32| [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
     let mut c = [[0.0; NR]; MR];
     let _tiles = Tiles::configure();
-    // Both matrices have as many rows as it takes, and the shapes are set.
+    debug_assert!(holds(&a, DEPTH, MR, DEPTH) && holds(&b, NR, DEPTH, NR));
+    // SAFETY: `_tiles` keeps the tiles of this thread configured until this function returns. `a`
+    // has `MR` rows of `DEPTH` pairs and `b` has `DEPTH` rows of `NR`. `MR` and `DEPTH` are
+    // multiples of `REGISTER`. Nothing writes to `a` or `b` during the call.
     unsafe { bf16(MR, DEPTH, At::of(&a, DEPTH), At::of(&b, NR), &mut c) };
     (0..MR).all(|row| {
         (0..NR).all(|column| {
@@ -87,7 +94,9 @@ pub(super) struct Tiles(());
 impl Tiles {
     /// Makes all eight registers 16 rows of 64 bytes.
     ///
-    /// [`is_there`] must have said yes.
+    /// Processor and system must have tiles. [`is_there`] checks that before it calls
+    /// [`is_right`], and `Machine::tiles` is true only where it said yes. A thread must not have
+    /// two of these at once, as dropping one takes the shapes from both.
     pub(super) fn configure() -> Self {
         /// The memory operand of `ldtilecfg`.
         #[repr(C, align(64))]
@@ -107,7 +116,12 @@ impl Tiles {
         };
         shapes.row_bytes[..8].fill(64);
         shapes.rows[..8].fill(REGISTER as u8);
-        // It reads the 64 bytes of the shapes.
+        debug_assert_eq!(size_of::<Shapes>(), 64);
+        // SAFETY: `ldtilecfg` reads 64 bytes at any alignment: `shapes`, which lives on after it.
+        // Palette 1 allows eight registers of 16 rows of 64 bytes. Both callers know that there are
+        // tiles: `is_right` by the checks before it, `run_some` by `Machine::tiles`. The registers
+        // become zero, and nothing else holds values in them: the compiler emits no tile
+        // instructions without intrinsics, and no other `Tiles` live on this thread.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly)) };
         Self(())
     }
@@ -116,6 +130,9 @@ impl Tiles {
 impl Drop for Tiles {
     fn drop(&mut self) {
         // Without tiles in use, the system need not save them when it switches threads.
+        // SAFETY: only `configure` makes `Tiles`, so the instruction exists. It accesses no memory.
+        // Neither caller of `configure` moves them, so this is the thread that was configured. No
+        // register holds a value that is still needed, as `bf16` stores all sums before it returns.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
@@ -124,14 +141,21 @@ impl Drop for Tiles {
 /// `depth` counts such pairs.
 ///
 /// # Safety
-/// [`Tiles`] are configured on this thread; `a` has `rows`, filled up to a multiple of
-/// [`REGISTER`], of `depth` pairs, a multiple of [`REGISTER`] too, and `b` has `depth` rows of
-/// [`NR`].
+/// [`Tiles`] are configured on this thread, and `rows` is at most [`MR`]. `depth` is a multiple of
+/// [`REGISTER`]. `a` can be read for `rows`, filled up to a multiple of [`REGISTER`], of `depth`
+/// pairs. `b` can be read for `depth` rows of [`NR`]. Nothing writes to them during the call.
 pub(super) unsafe fn bf16(rows: usize, depth: usize, a: At<u32>, b: At<u32>, c: &mut Tile) {
+    debug_assert!(rows <= MR && depth.is_multiple_of(REGISTER));
     let (a_bytes, b_bytes) = (a.stride * 4, b.stride * 4);
     let c_bytes = size_of::<[f32; NR]>();
-    let [left, right] =
-        [0, REGISTER].map(|column| c.as_mut_ptr().cast::<f32>().wrapping_add(column));
+    let sums = c.as_mut_ptr().cast::<f32>();
+    let [left, right] = [sums, sums.wrapping_add(REGISTER)];
+    // SAFETY: the caller has configured the tiles: a register has 16 rows of 64 bytes, or 16 pairs.
+    // `tmm4` takes rows 0 to 15 of `a`, which has that many. `tmm5` takes rows 16 to 31, which it
+    // has when `rows > REGISTER`. `tmm6` and `tmm7` take 16 of the `depth` rows of `b`, 32 columns
+    // together. The four stores fill the 32 rows of `c`, 128 bytes each, and nothing else uses `c`
+    // meanwhile. Tiles need no alignment. The sums stay in registers from one `asm!` to the next
+    // because the compiler emits no tile instructions; the language does not promise it.
     unsafe {
         asm!(
             "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",

@@ -1,12 +1,12 @@
 //! Attention within one text of a packed batch, with the exact softmax.
 //!
-//! A few queries at a time meet all keys that they may see and their scores stay in the cache, so
-//! that memory grows with a text's length and not with its square. Texts stand one after the
-//! other and never meet: there is no padding, and no mask of it.
+//! Twelve queries at a time meet all keys that they may see, and their scores stay in the cache. So
+//! memory grows with a text's length and not with its square. Texts follow one another and never
+//! meet: there is no padding, and no mask of it.
 
 use std::ops::Range;
 
-use super::kernel::{At, MR, NR, TILE_ROWS, Tile};
+use super::kernel::{At, MR, NR, TILE_ROWS, Tile, holds};
 use super::machine::Machine;
 use super::numbers::max;
 use super::vectors::Weigh;
@@ -70,6 +70,7 @@ pub(super) fn attend(
     scratch: &mut Scratch,
 ) {
     let tokens = text.len() / shape.stride();
+    assert!(first + out.len() / (shape.heads * shape.dim) <= tokens);
     let group = shape.heads / shape.kv_heads;
     for head in 0..shape.heads {
         if head % group == 0 {
@@ -147,10 +148,18 @@ impl Head<'_> {
         scratch.scores.resize(rows * keys.len(), 0.0);
 
         let mut tile: Tile = [[0.0; NR]; TILE_ROWS];
-        let queries = At::of(&self.text[self.head * dim..], shape.stride()).below(top);
+        let queries = &self.text[self.head * dim..];
+        debug_assert!(rows <= MR && holds(queries, shape.stride(), top + rows, dim));
+        let queries = At::of(queries, shape.stride()).below(top);
         for (index, panel) in panels.enumerate() {
-            let panel = At::of(&scratch.keys[panel * NR * dim..], NR);
-            // A query has `dim` numbers, and so many rows has a panel.
+            let panel = &scratch.keys[panel * NR * dim..];
+            debug_assert!(holds(panel, NR, dim, NR));
+            let panel = At::of(panel, NR);
+            // SAFETY: `detect` has found what this kernel needs. `out` has at most `MR` rows, and
+            // `text` has a row of `stride()` numbers for each, as `CpuEngine::attend` cuts both
+            // for the same tokens. A head's query is `dim` numbers of such a row. `pack` made a
+            // panel of `dim` rows of `NR` for every `NR` tokens, and `seen` ends at the last token.
+            // `text` and `scratch.keys` are borrowed during the call, and `tile` is another array.
             unsafe { (self.machine.f32)(rows, dim, queries, panel, &mut tile) };
             for (sums, scores) in tile.iter().zip(scratch.scores.chunks_mut(keys.len())) {
                 scores[index * NR..(index + 1) * NR].copy_from_slice(sums);
@@ -170,8 +179,14 @@ impl Head<'_> {
         for left in (0..dim).step_by(NR) {
             let weights = At::of(&scratch.scores, keys.len());
             let first = (left / NR * self.tokens + keys.start) * NR;
-            let values = At::of(&scratch.values[first..], NR);
-            // There are `depth` weights, and so many rows has the panel from there on.
+            let values = &scratch.values[first..];
+            debug_assert!(holds(values, NR, depth, NR));
+            debug_assert!(holds(&scratch.scores, keys.len(), rows, depth));
+            let values = At::of(values, NR);
+            // SAFETY: `detect` has found what this kernel needs, and `rows` is at most `MR`. There
+            // are `rows` rows of `keys.len()` scores, which is no less than `depth`. `pack` made a
+            // panel of a row of `NR` for each token, and `depth` of them follow `keys.start`.
+            // `scratch` is borrowed during the call, and `tile` is another array.
             unsafe { (self.machine.f32)(rows, depth, weights, values, &mut tile) };
             let place = self.head * dim + left;
             let count = NR.min(dim - left);

@@ -1,9 +1,13 @@
 //! The innermost products: a tile of a few rows by [`NR`] columns.
 //!
-//! Weights lie in panels of [`NR`] columns, so that each step reads a panel in order; the rows of
-//! the other side stay where they are and are broadcast number by number (Goto and van de Geijn,
-//! 2008). With AVX-512 two vectors of columns by twelve rows keep 24 sums in registers, enough to
-//! hide the latency of the multiply-add: measured, each kernel runs at the processor's peak.
+//! Weights are stored in panels of [`NR`] columns, so that each step reads a panel in order. The
+//! rows of the other side stay where they are and are broadcast number by number (Goto and van de
+//! Geijn, 2008). With AVX-512 two vectors of columns by twelve rows keep 24 sums in registers,
+//! enough to hide the latency of the multiply-add: measured, each kernel runs at the processor's
+//! peak.
+//!
+//! f32 products use AVX2, AVX-512 or plain code. bf16 products use AVX512_BF16, and 8-bit products
+//! AVX512_VNNI.
 
 /// The most rows that a kernel takes.
 pub(super) const MR: usize = 12;
@@ -42,6 +46,11 @@ impl<T> At<T> {
     }
 }
 
+/// Tells whether a slice has `rows` rows of `width` numbers, each `stride` after the one before.
+pub(super) fn holds<T>(numbers: &[T], stride: usize, rows: usize, width: usize) -> bool {
+    rows == 0 || (rows - 1) * stride + width <= numbers.len()
+}
+
 /// The sums of a tile, a row of [`NR`] after the other.
 pub(super) type Tile = [[f32; NR]; TILE_ROWS];
 
@@ -49,8 +58,9 @@ pub(super) type Tile = [[f32; NR]; TILE_ROWS];
 /// rows of [`NR`].
 ///
 /// # Safety
-/// The matrices are as large as that, `rows <= MR`, and the processor can do what the kernel
-/// needs.
+/// `a` can be read for `rows` rows of `depth` numbers, and `b` for `depth` rows of [`NR`]. Both are
+/// aligned for their numbers, and nothing writes to them during the call. `rows` is at most [`MR`].
+/// The processor has the target features that the kernel enables.
 pub(super) type F32 = unsafe fn(rows: usize, depth: usize, a: At<f32>, b: At<f32>, c: &mut Tile);
 
 /// Calls a kernel compiled for just this many rows.
@@ -64,12 +74,18 @@ macro_rules! by_rows {
 }
 
 /// [`F32`] in plain Rust, for compilers to vectorise; multiply-adds are not fused.
+///
+/// # Safety
+/// As for [`F32`]. No target features are needed.
 pub(super) unsafe fn f32_plain(rows: usize, depth: usize, a: At<f32>, b: At<f32>, c: &mut Tile) {
     for (row, sums) in c.iter_mut().take(rows).enumerate() {
         *sums = [0.0; NR];
         for k in 0..depth {
-            // The caller vouches for the size of both matrices.
+            // SAFETY: the caller lets `a` be read for `rows` rows of `depth` numbers. `row` is
+            // below `rows`, and `k` below `depth`.
             let x = unsafe { *a.first.add(row * a.stride + k) };
+            // SAFETY: the caller lets `b` be read for `depth` rows of `NR` numbers. An array has
+            // the alignment of its numbers. Nothing writes to it as long as `panel` lives.
             let panel = unsafe { &*b.first.add(k * b.stride).cast::<[f32; NR]>() };
             for (sum, y) in sums.iter_mut().zip(panel) {
                 *sum += x * y;
@@ -88,6 +104,9 @@ mod x86 {
     use super::{At, BLOCK, NR, Tile};
 
     /// [`super::F32`] with AVX2.
+    ///
+    /// # Safety
+    /// As for [`super::F32`]: the processor has AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
     pub(in super::super) unsafe fn f32_avx2(
         rows: usize,
@@ -105,11 +124,19 @@ mod x86 {
                 };
                 let count = (rows - top).min(6);
                 let (a, c) = (a.below(top), &mut c[top..top + count]);
+                // SAFETY: this function enables what the kernel needs. The rows from `top` to
+                // `top + count` are among the caller's. The 16 columns from `left` on are among the
+                // `NR` of each row of `b`. `ROWS` is `count`.
                 unsafe { by_rows!(count, f32_tile_avx2, (depth, a, b, c, left), 1 2 3 4 5 6) }
             }
         }
     }
 
+    /// Computes 16 columns of a tile of [`f32_avx2`], from column `left` on.
+    ///
+    /// # Safety
+    /// `a` can be read for `ROWS` rows of `depth` numbers, and `b` for `depth` rows of 16. Nothing
+    /// writes to them during the call. The processor has AVX2 and FMA.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn f32_tile_avx2<const ROWS: usize>(
@@ -120,6 +147,9 @@ mod x86 {
         left: usize,
     ) {
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
+        // SAFETY: `k` is below `depth` and `row` below `ROWS`, and the caller lets that be read of
+        // `a` and `b`. Two vectors of 8 make the 16 numbers of a row of `b`. The stores write to 16
+        // numbers of a row of `c`, which slicing has checked. Loads and stores are unaligned ones.
         unsafe {
             for k in 0..depth {
                 let at = b.first.add(k * b.stride);
@@ -139,6 +169,9 @@ mod x86 {
     }
 
     /// [`super::F32`] with AVX-512F.
+    ///
+    /// # Safety
+    /// As for [`super::F32`]: the processor has AVX-512F.
     #[target_feature(enable = "avx512f")]
     pub(in super::super) unsafe fn f32_avx512(
         rows: usize,
@@ -147,13 +180,22 @@ mod x86 {
         b: At<f32>,
         c: &mut Tile,
     ) {
+        // SAFETY: this function enables what the kernel needs. `ROWS` is `rows`, and the caller
+        // lets `a` and `b` be read for that many rows.
         unsafe { by_rows!(rows, f32_tile, (depth, a, b, c), 1 2 3 4 5 6 7 8 9 10 11 12) }
     }
 
+    /// A tile of [`f32_avx512`].
+    ///
+    /// # Safety
+    /// As for [`super::F32`] with `ROWS` rows: the processor has AVX-512F.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn f32_tile<const ROWS: usize>(depth: usize, a: At<f32>, b: At<f32>, c: &mut Tile) {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        // SAFETY: `k` is below `depth` and `row` below `ROWS`, and the caller lets that be read of
+        // `a` and `b`. Two vectors of 16 make the `NR` numbers of a row of `b`. The loads of
+        // vectors are unaligned ones.
         unsafe {
             for k in 0..depth {
                 let at = b.first.add(k * b.stride);
@@ -172,7 +214,7 @@ mod x86 {
     /// counts such pairs and a row of `b` is [`NR`] of them.
     ///
     /// # Safety
-    /// As for [`super::F32`]; the processor has AVX512_BF16.
+    /// As for [`super::F32`], with pairs for numbers: the processor has AVX-512F and AVX512_BF16.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(in super::super) unsafe fn bf16(
         rows: usize,
@@ -181,13 +223,22 @@ mod x86 {
         b: At<u32>,
         c: &mut Tile,
     ) {
+        // SAFETY: this function enables what the kernel needs. `ROWS` is `rows`, and the caller
+        // lets `a` and `b` be read for that many rows.
         unsafe { by_rows!(rows, bf16_tile, (depth, a, b, c), 1 2 3 4 5 6 7 8 9 10 11 12) }
     }
 
+    /// A tile of [`bf16`].
+    ///
+    /// # Safety
+    /// As for [`bf16`] with `ROWS` rows.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn bf16_tile<const ROWS: usize>(depth: usize, a: At<u32>, b: At<u32>, c: &mut Tile) {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        // SAFETY: `k` is below `depth` and `row` below `ROWS`, and the caller lets that be read of
+        // `a` and `b`. Two vectors of 16 pairs make the `NR` pairs of a row of `b`. The loads of
+        // vectors are unaligned ones. `__m512i` and `__m512bh` are 64 bytes of any value.
         unsafe {
             let pairs = |bits| std::mem::transmute::<__m512i, __m512bh>(bits);
             for k in 0..depth {
@@ -209,7 +260,8 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     fn store<const ROWS: usize>(sums: &[[__m512; 2]; ROWS], c: &mut [[f32; NR]]) {
         for (row, [low, high]) in c.iter_mut().zip(sums) {
-            // A row has room for both vectors.
+            // SAFETY: a row has `NR` numbers, which two vectors of 16 fill, and is borrowed
+            // exclusively. The stores are unaligned ones.
             unsafe {
                 _mm512_storeu_ps(row.as_mut_ptr(), *low);
                 _mm512_storeu_ps(row.as_mut_ptr().add(16), *high);
@@ -244,8 +296,10 @@ mod x86 {
     /// The product of eight-bit numbers: exact within a block, blocks are scaled and summed in f32.
     ///
     /// # Safety
-    /// `a` has `rows <= MR_Q8` rows of `blocks` blocks, `b` as many; the processor has
-    /// AVX512_VNNI.
+    /// `a` can be read for `rows` rows: of `blocks * BLOCK / 4` words, and of `blocks` scales and
+    /// offsets. `b` can be read for as many words and scales, [`NR`] of each. All are aligned for
+    /// their numbers, and nothing writes to them during the call. `rows` is at most [`MR_Q8`]. The
+    /// processor has AVX-512F and AVX512_VNNI.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(in super::super) unsafe fn q8(
         rows: usize,
@@ -254,9 +308,15 @@ mod x86 {
         b: Q8Panel,
         c: &mut [[f32; NR]],
     ) {
+        // SAFETY: this function enables what the kernel needs. `ROWS` is `rows`, and the caller
+        // lets `a` be read for that many rows and `b` for `blocks` blocks.
         unsafe { by_rows!(rows, q8_tile, (blocks, a, b, c), 1 2 3 4 5 6) }
     }
 
+    /// A tile of [`q8`].
+    ///
+    /// # Safety
+    /// As for [`q8`] with `ROWS` rows.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn q8_tile<const ROWS: usize>(
@@ -267,6 +327,10 @@ mod x86 {
     ) {
         const STEPS: usize = BLOCK / 4;
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        // SAFETY: `block` is below `blocks`, `row` below `ROWS` and `step` below the
+        // `blocks * STEPS` words of a row. The caller lets that be read of `a` and `b`. Two vectors
+        // of 16 make the `NR` words or scales of a row of `b`. The loads of vectors are unaligned
+        // ones.
         unsafe {
             for block in 0..blocks {
                 let mut dots: [[__m512i; 2]; ROWS] = std::array::from_fn(|row| {

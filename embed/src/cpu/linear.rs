@@ -1,11 +1,14 @@
 //! A linear map with its weights packed for the kernels.
+//!
+//! Weights are packed once, into panels of 32 columns. A tile gets its bias, activation, gate and
+//! residual sum while it is in the cache.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::amx;
-use super::kernel::{At, BLOCK, MR, NR, TILE_ROWS, Tile};
+use super::kernel::{At, BLOCK, MR, NR, TILE_ROWS, Tile, holds};
 use super::machine::{Machine, Precision};
 use super::pack::{Operand, Weights, bf16_depth, columns};
 use super::vectors::{activate, shift};
@@ -47,8 +50,9 @@ pub(super) enum End {
 }
 
 impl Linear {
-    /// Packs a map for one kind of product.
+    /// Packs a map for one kind of product, which `machine` must have.
     pub(super) fn new(dense: &Dense, end: End, precision: Precision, machine: Machine) -> Self {
+        debug_assert!(machine.has(precision));
         let inputs = dense.weight.len() / dense.outputs.max(1);
         let columns = columns(dense.outputs, end);
         let outputs = match end {
@@ -142,14 +146,20 @@ impl Linear {
         }
     }
 
-    /// Computes one tile.
+    /// Computes one tile of the product with `x`, or with `operand`, which was made from it.
     fn product(&self, at: Place, x: &[f32], operand: &Operand, tile: &mut Tile) {
         let Place { panel, top, count } = at;
-        // Packing made the panels as large as the kernels want them, and chose a precision that
-        // the processor has.
+        // SAFETY: `PrecisionArgs::choose` takes only products that the processor has. `run_some`,
+        // the only caller, takes at most `tile_rows()` of the rows of `x` that follow `top`. It has
+        // filled `operand` from `x` in the form of the weights. For matrix tiles it holds `Tiles`
+        // on this thread, and `Operand::bf16` adds the rows that fill up a register. `pack` made
+        // each panel as large as its kernel reads it. Lines have no padding, so a panel is one
+        // array of numbers. All slices are borrowed during the calls, and `tile` is another array.
         unsafe {
             match &self.weights {
                 Weights::F32(weights) => {
+                    debug_assert!(holds(x, self.inputs, top + count, self.inputs));
+                    debug_assert!((panel + 1) * self.inputs * 2 <= weights.len());
                     let a = At::of(x, self.inputs).below(top);
                     let b = At {
                         first: weights[panel * self.inputs * 2..].as_ptr().cast(),
@@ -160,14 +170,18 @@ impl Linear {
                 #[cfg(target_arch = "x86_64")]
                 Weights::Bf16(weights) => {
                     let depth = bf16_depth(self.inputs);
+                    debug_assert!((panel + 1) * depth * 2 <= weights.len());
                     let a = At::of(&operand.words, depth).below(top);
                     let b = At {
                         first: weights[panel * depth * 2..].as_ptr().cast(),
                         stride: NR,
                     };
                     if self.machine.tiles {
+                        let filled = count.next_multiple_of(amx::REGISTER);
+                        debug_assert!(holds(&operand.words, depth, top + filled, depth));
                         amx::bf16(count, depth, a, b, tile);
                     } else {
+                        debug_assert!(holds(&operand.words, depth, top + count, depth));
                         super::kernel::bf16(count, depth, a, b, tile);
                     }
                 }
@@ -176,6 +190,11 @@ impl Linear {
                     use super::kernel::{MR_Q8, Q8Panel, Q8Rows, q8};
                     let blocks = self.inputs.div_ceil(BLOCK);
                     let words = blocks * BLOCK / 4;
+                    debug_assert!((panel + 1) * words * 2 <= numbers.len());
+                    debug_assert!((panel + 1) * blocks * 2 <= scales.len());
+                    debug_assert!(holds(&operand.words, words, top + count, words));
+                    debug_assert!(holds(&operand.scales, blocks, top + count, blocks));
+                    debug_assert!(holds(&operand.offsets, blocks, top + count, blocks));
                     let b = Q8Panel {
                         numbers: numbers[panel * words * 2..].as_ptr().cast(),
                         scales: scales[panel * blocks * 2..].as_ptr().cast(),

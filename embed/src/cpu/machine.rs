@@ -128,9 +128,13 @@ impl Machine {
             fn avx2<R>(f: impl FnOnce() -> R) -> R {
                 f()
             }
-            // The processor was asked for what is enabled.
             match self.vectors {
+                // SAFETY: `detect` alone chooses `Avx512`, once it has found every feature that
+                // `avx512` enables.
                 Vectors::Avx512 => unsafe { avx512(f) },
+                // SAFETY: `detect` chooses `Avx2` once it has found the two features that `avx2`
+                // enables. `all` does so where `detect` has found those of `Avx512`, which
+                // include them.
                 Vectors::Avx2 => unsafe { avx2(f) },
                 Vectors::Baseline => f(),
             }
