@@ -6,7 +6,7 @@ use blake3::{Hash, Hasher};
 ///
 /// It is the path and the qualified symbol, a line each, twice, and then the content. The words of
 /// a path and of a symbol say what a body often does not, and a long body would drown them:
-/// `BENCHMARKS.md` has what each part is worth.
+/// `scripts/train/builtin/README.md` has what each part is worth.
 pub fn document(path: &str, symbol: Option<&str>, content: &str) -> String {
     let parts = parts(path, symbol, content);
     let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());

@@ -1,4 +1,7 @@
 //! The progress displays: one bar on standard error, of a stream, a download, or steps.
+//!
+//! The stage whose standard output is no pipe draws. Other stages clear its line before they write
+//! to the same terminal (`tool`).
 
 use std::cell::Cell;
 use std::io::IsTerminal as _;

@@ -1,5 +1,8 @@
-//! A stage's report: its figures, which it writes at the end of its stream, and what the reports of
-//! a pipeline say together.
+//! A stage's report: the figures that it writes at the end of its stream, and the sum over a
+//! pipeline.
+//!
+//! The thread that writes the stream writes the report, just before the seal. Later work, such as
+//! the upkeep of a cache, is in no report.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -190,7 +193,8 @@ pub struct MeterArgs {
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
 
-    /// Write what each thread did when to FILE, for Perfetto, chrome://tracing, scripts/timeline
+    /// Write what each thread did when to FILE, for Perfetto, chrome://tracing,
+    /// scripts/bench/timeline.py
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 }

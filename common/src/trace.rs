@@ -1,7 +1,9 @@
 //! A stage's trace: what each of its threads did when, as Chrome's trace events.
 //!
 //! The file is the array form of the format, which chrome://tracing and Perfetto open without its
-//! end as well: events are written as they come, and a killed stage leaves all but the last ones.
+//! end as well. Events come from the changes of the lanes, and each is one `write`, so a killed
+//! stage leaves all but the last ones. Small pieces of the same work are one event of up to 20 ms.
+//! A batch is a separate event. A stage without `--trace` pays nothing.
 
 use std::fs::File;
 use std::io::{self, Write as _};

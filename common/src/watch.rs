@@ -1,7 +1,14 @@
-//! How a process ends that has nothing more to do: nobody reads what it writes, or a signal says so.
+//! How a process ends early: standard output has no reader, or a signal arrives.
 //!
-//! A stage that computes for minutes between two writes would otherwise learn only by the next one
-//! that the stage behind it is gone. It stands apart from [`tool`](crate::tool) for its system calls.
+//! No stage handles an interrupt. On-disk state is always consistent, so the system may end a
+//! process at any time. SIGTERM and SIGHUP only add a line to the log before they act as usual.
+//!
+//! A stage that writes a stream to a pipe has a thread that waits until the pipe has no reader, and
+//! then ends the process. Otherwise a stage would notice only at its next write, and an encoder's
+//! window or the parse of a large file takes seconds. `tool::give_up` and `tool::end_unread` end a
+//! process from another thread, and nothing else does.
+//!
+//! This module is separate from [`tool`](crate::tool) because of its system calls.
 
 use std::io;
 use std::mem::MaybeUninit;

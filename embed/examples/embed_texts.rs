@@ -1,4 +1,4 @@
-//! Embeds texts with a model and tells how long that took, for `scripts/bench`:
+//! Embeds texts with a model and tells how long that took, for `scripts/bench/run.py`:
 //! `embed_texts MODEL FILE THREADS [NUMBERS [VECTORS]]`, the file with a JSON string a line,
 //! NUMBERS one of f32, bf16 and q8_0, and VECTORS a file for the vectors, as f32 in the machine's
 //! order of bytes.

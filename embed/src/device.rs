@@ -77,7 +77,7 @@ fn open_cuda(name: &str, _card: usize) -> Result<Device, Error> {
     Err(Error::Device {
         device: name.to_owned(),
         cause: "this cs-embed was built without CUDA".to_owned(),
-        hint: "build one with: scripts/gpu-check --build-only",
+        hint: "build one with: scripts/check/gpu-check --build-only",
     })
 }
 

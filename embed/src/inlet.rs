@@ -1,5 +1,7 @@
-//! The thread that reads the stream, and nothing else: those behind it can be long busy, and
-//! meanwhile it notices that the stage before has died, so that a broken pipeline does not go on
+//! The thread that only reads the stream, so that a stage in long work notices a dead predecessor.
+//!
+//! A writer that is gone may have sealed the stream. So this thread reads what is left in the pipe
+//! to find out (`StreamReader::is_broken`), and ends a broken pipeline, which would otherwise go on
 //! for minutes.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -84,7 +84,7 @@ pub struct Args {
     /// Where an encoder runs: cpu, cuda, cuda:N, or cuda:0,1 for two cards that share the work
     ///
     /// The built-in model always runs on the CPU. A card that cannot be had, or is lost on the
-    /// way, is an error. CUDA is in builds with `--features cuda` (scripts/gpu-check).
+    /// way, is an error. CUDA is in builds with `--features cuda` (scripts/check/gpu-check).
     #[arg(long, default_value_t, value_name = "DEVICE")]
     device: DeviceName,
 

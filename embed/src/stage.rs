@@ -1,8 +1,8 @@
 //! The run of the embedding stage: a window of rows in, the same rows with vectors out.
 //!
-//! Four threads overlap: one reads, one makes texts ready, one runs the model, one writes. Between
-//! them a window waits at most, so that memory stays bounded and the pipes behind and before the
-//! process still are what holds a faster stage back.
+//! Four threads overlap: one reads, one makes texts ready, one runs the model, one writes. At most
+//! one window waits between two threads. So memory stays bounded, and the pipes of the process slow
+//! a faster stage down.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;

@@ -239,11 +239,12 @@ mod tests {
         }
     }
 
-    /// `scripts/bench tokens` names a file of real chunks, a JSON string a line, in `CS_CHUNKS`.
+    /// `scripts/bench/run.py tokens` names a file of real chunks, a JSON string a line, in
+    /// `CS_CHUNKS`.
     #[test]
     fn ids_of_real_chunks_are_those_of_the_tokenizers_crate() {
         let Ok(path) = std::env::var("CS_CHUNKS") else {
-            println!("skipped: CS_CHUNKS names no file (scripts/bench tokens sets it)");
+            println!("skipped: CS_CHUNKS names no file (scripts/bench/run.py tokens sets it)");
             return;
         };
         let lines = std::fs::read_to_string(path).unwrap();

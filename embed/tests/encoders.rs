@@ -1,7 +1,7 @@
 //! Every family of encoders against PyTorch, on small random models.
 //!
-//! `scripts/make-encoder-references` made the models and the expected vectors. The table of
-//! BENCHMARKS.md is printed with `--nocapture`.
+//! `scripts/references/make-encoder-references.py` made the models and the expected vectors.
+//! `--nocapture` prints the table of scripts/bench/results/embed.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};

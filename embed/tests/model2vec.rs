@@ -1,6 +1,6 @@
 //! Static models in folders, against model2vec.
 //!
-//! `scripts/make-model2vec-reference` made the folders and the expected vectors.
+//! `scripts/references/make-model2vec-reference.py` made the folders and the expected vectors.
 
 use std::path::{Path, PathBuf};
 

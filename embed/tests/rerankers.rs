@@ -1,7 +1,7 @@
 //! Every family of cross-encoders against PyTorch, on small random models.
 //!
-//! `scripts/make-rerank-references` made the models and the expected logits. The table of
-//! BENCHMARKS.md is printed with `--nocapture`.
+//! `scripts/references/make-rerank-references.py` made the models and the expected logits.
+//! `--nocapture` prints the table of scripts/bench/results/rerank.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,14 @@
-//! The table of languages: which files are of a language, and which syntax nodes of its
-//! grammar become chunks.
+//! The table of languages: which files are of a language, and which syntax nodes of its grammar
+//! become chunks.
 //!
-//! The chunker in [`crate::chunk`] knows no language. Everything it needs stands here
-//! as data, one row a language, with a small function only where a name or a body
-//! cannot be had from a field of the node.
+//! The chunker in [`crate::chunk`] knows no language. Everything it needs is here as data, one row
+//! a language. A row has the signs of a language, its grammar, and a rule for each kind of node
+//! that matters: a definition, a container, a comment, an attribute, something to gather. A small
+//! function is only used where a name or a body is no field of the node.
+//!
+//! Rules are data and not tree-sitter queries. The captures of a query have no nesting, and
+//! documentation, wrappers, clauses and names without a field need code anyway. One walk over the
+//! few nodes with rules also costs less than a query over all nodes.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -149,7 +149,7 @@ pub(crate) struct SearchArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Print one JSON object; its fields are in the README
+    /// Print one JSON object; query/README.md lists its fields
     #[arg(long, group = "form")]
     pub(crate) json: bool,
 
@@ -208,11 +208,12 @@ pub(crate) struct ManyArgs {
     /// Serve coding agents: the Model Context Protocol on standard input and output
     ///
     /// Its tools are search, similar, symbol, outline and status. What is said of the search here,
-    /// such as --lang, holds for what an agent does not say. To tell an agent of it, see the README.
+    /// such as --lang, holds for what an agent does not say. query/README.md shows how to configure
+    /// an agent.
     #[arg(long, conflicts_with_all = ["text", "form", "like", "symbol", "eval", "batch", "explain"])]
     pub(crate) mcp: bool,
 
-    /// Measure how well the questions of a file are answered (JSON Lines, see the README)
+    /// Measure how well the questions of a file are answered (JSON Lines, see query/README.md)
     #[arg(long, value_name = "QUERIES", requires = "qrels",
           conflicts_with_all = ["text", "arrow", "files", "context", "explain", "like"])]
     pub(crate) eval: Option<PathBuf>,

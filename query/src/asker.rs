@@ -1,5 +1,9 @@
-//! The way of questions through all stages: what is searched for, its vectors, the searches side by
-//! side, and one list of hits for each question.
+//! The way of questions through all stages: what is searched for, its vectors, concurrent searches,
+//! and one list of hits for each question.
+//!
+//! `plan` says what is searched for: the question, its parts, other wordings. All of it is embedded
+//! in one batch and searched concurrently, and `plan::fuse` makes one list. A stage that fails is
+//! reported in `failed` of the result and never hidden.
 
 use std::ops::ControlFlow;
 

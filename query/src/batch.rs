@@ -1,7 +1,9 @@
-//! Many questions, answered in their order: embedded together, searched for side by side.
+//! Many questions, answered in their order: embedded in one batch, searched concurrently.
 //!
-//! What has arrived is answered at once, so that a program may keep the tool running and ask one
-//! question after the other; what has not yet been asked for is not read.
+//! What has arrived is answered immediately, 64 questions at most, so a program may keep the tool
+//! running and ask one question after the other. The tool never waits for a second question before
+//! it answers the first. After 32 questions the short columns of all rows are in memory
+//! (`store/src/kept.rs`).
 
 use std::io::{self, BufRead, Read as _};
 use std::ops::ControlFlow;

@@ -1,7 +1,9 @@
 //! The stores that are asked, their models, and the way from a question to its hits.
 //!
-//! Stores of one model are searched as one: their candidates are ranked together. Those of
-//! different models are ranked apart, and their hits merged by score.
+//! There is one embedding for each distinct model and one search for each store. Stores of one
+//! model are searched as one: their candidates are ranked together. Those of different models are
+//! ranked separately, and their hits merged by score. A search returns row ids and scores alone,
+//! and `Store::take` reads columns of rows.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -124,7 +124,7 @@ impl ToolError for Error {
             Self::NoSuchLine(_) => {
                 "name the file by its path, or by the repository and the path as hits are printed, and --db"
             }
-            Self::Line { .. } => "the README tells the fields of --eval's files",
+            Self::Line { .. } => "query/README.md lists the fields of --eval's files",
             _ => return None,
         };
         Some(hint.to_owned())

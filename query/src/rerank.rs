@@ -1,8 +1,15 @@
-//! The second look: the best hits of a search are put in order again by a model that reads question
-//! and chunk together, here or at a service.
+//! Reranking: a model that reads question and chunk together puts the best hits of a search in
+//! order again, here or at a service.
 //!
-//! It stands behind the search and changes nothing in it. If it fails, the hits are still there, in
-//! the search's own order, and everybody who prints them says so.
+//! It follows the search and changes nothing in it. All hits of all stores are in one order by
+//! then. Reranking reads the texts of the best ones and sorts them by the reranker's scores. Equal
+//! scores keep their order. It is the last step before the page is cut out, so every form of output
+//! has its order.
+//!
+//! A failure is part of the answer (`Asked::failed`): the hits keep the search's order, and all
+//! output reports it. Only `--eval` fails, because figures of a mixture would mean nothing. The
+//! reranker gets path, symbol and content once each. The document repeats path and symbol for the
+//! benefit of a mean over words.
 
 use cs_embed::http::{Address, Service};
 use cs_embed::{EndpointArgs, Environment, ModelSpec, Reranker, open_reranker};

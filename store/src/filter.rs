@@ -1,7 +1,8 @@
 //! What a search is limited to, as an expression that the database evaluates before it searches.
 //!
 //! Values become literals of the expression, never text of a query language, so that nothing in
-//! them has to be quoted.
+//! them has to be quoted. Globs become regular expressions, and a test compares them with those of
+//! gitignore.
 
 use ignore::gitignore::GitignoreBuilder;
 use lance::deps::datafusion::functions::regex::expr_fn::regexp_like;

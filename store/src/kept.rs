@@ -1,4 +1,7 @@
-//! Columns of all rows in memory, for whoever asks much.
+//! Columns of all rows in memory, for callers with many questions.
+//!
+//! Reading a hundred scattered rows takes longer than the search for them. `Store::matching` looks
+//! names and files up here, by the conditions that the database evaluates otherwise.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,9 @@
 //! The `cs-store` binary.
+//!
+//! The database sizes its buffers for servers. This file bounds how far it reads ahead and how much
+//! it sorts in memory, and gives it all cores. Variables of the environment are the only way to do
+//! so, and values that are set already stay. The allocator is jemalloc with two heaps for all
+//! threads, because the database often frees in one thread what it allocated in another.
 
 use std::process::ExitCode;
 

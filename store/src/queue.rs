@@ -1,4 +1,9 @@
-//! Steps under way: their rows are written at the same time, and committed one after the other.
+//! Steps under way: their rows are written concurrently, and committed one after the other.
+//!
+//! A full step goes to a task, which writes its rows and commits them once the previous step is
+//! committed. So a commit waits for the disk while the rows of the next two steps are written, each
+//! on one core, and another step is gathered. In an object store a step is committed before the
+//! next one is written, so that a lease was confirmed shortly before.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

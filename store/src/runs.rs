@@ -1,8 +1,9 @@
-//! The history of a store: a small file for each of its last runs, with what it brought and took.
+//! The history of a store: a small file for each of its last 200 runs, with its figures and its
+//! end.
 //!
-//! Nothing relies on it. It is written when a run is over, by nobody but that run, so that several
-//! writers do not meet; one that was killed leaves none, and one that cannot be written is not
-//! missed.
+//! Nothing relies on it but `info --runs`. Each run writes its own file after its last step,
+//! without syncing, so that several writers do not conflict. A killed run leaves none, and a file
+//! that cannot be written is no error.
 
 use std::io::Write;
 

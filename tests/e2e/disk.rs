@@ -46,7 +46,7 @@ fn on_disk(home: &Home, kilobytes: u64, script: &str) -> Option<Output> {
             mount -t tmpfs -o size={kilobytes}k tmpfs disk || exit 77; . ./script'"
     ));
     if output.stderr.contains("mount") || output.stderr.contains("unshare") {
-        println!("skipped: no tmpfs can be mounted here");
+        cs_tests::skip("no tmpfs can be mounted here");
         return None;
     }
     Some(output)

@@ -133,11 +133,12 @@ fn the_json_of_a_question_has_the_documented_fields() {
     assert_eq!(answer[0]["question"], "retry a failed upload");
     assert_eq!(answer[0]["mode"], "hybrid");
     let hit = &answer[0]["hits"][0];
-    let readme = std::fs::read_to_string(cs_tests::root().join("README.md")).expect("the README");
+    let manual = cs_tests::root().join("query/README.md");
+    let manual = std::fs::read_to_string(manual).expect("query/README.md");
     for name in hit.as_object().expect("an object").keys() {
         assert!(
-            readme.contains(&format!("`{name}`")),
-            "{name} is not in the README"
+            manual.contains(&format!("`{name}`")),
+            "{name} is not in query/README.md"
         );
     }
     assert_eq!(hit["doc"], "Tries a failed upload again, three times.");

@@ -1,9 +1,9 @@
-//! The recipes of README.md, as they stand there: what can be run here is run, in their order and in
-//! one home, and what cannot is named with the reason.
+//! The blocks of RECIPES.md: what can be run here is run, in their order and in one home, and what
+//! cannot is named with the reason.
 
 use std::fs;
 
-use cs_tests::{Home, python, root};
+use cs_tests::{Home, minilm, python, root};
 
 /// Recipes that need what is not on a machine, by a part of them, and what tests the same.
 const ELSEWHERE: [(&str, &str); 5] = [
@@ -20,13 +20,11 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ),
 ];
 
-/// Returns the indented blocks of the section of recipes.
+/// Returns the indented blocks of RECIPES.md.
 fn recipes() -> Vec<String> {
-    let text = fs::read_to_string(root().join("README.md")).expect("README.md");
-    let (_, section) = text.split_once("\n## Recipes\n").expect("the recipes");
-    let (section, _) = section.split_once("\n## ").expect("the next section");
+    let text = fs::read_to_string(root().join("RECIPES.md")).expect("RECIPES.md");
     let mut blocks = vec![String::new()];
-    for line in section.lines() {
+    for line in text.lines() {
         let last = blocks.last_mut().expect("a block");
         match line.strip_prefix("    ") {
             Some(code) => last.extend([code, "\n"]),
@@ -90,7 +88,7 @@ fn home() -> Home {
 #[test]
 fn recipes_run_as_they_stand() {
     let home = home();
-    let has_minilm = std::env::var_os("CS_MINILM").is_some();
+    let has_minilm = minilm().is_some();
     let mut run = 0;
     for recipe in recipes() {
         // Tested by themselves below.

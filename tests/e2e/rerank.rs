@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const FAMILIES: [&str; 3] = ["bert", "xlm-roberta", "modernbert"];
 
-/// What `scripts/make-rerank-references` made of a family.
+/// What `scripts/references/make-rerank-references.py` made of a family.
 fn folder(family: &str) -> PathBuf {
     root().join("embed/tests/data/rerankers").join(family)
 }

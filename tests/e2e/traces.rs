@@ -83,7 +83,7 @@ fn a_killed_stage_leaves_a_trace_that_can_be_drawn() {
         kill -9 $stage; kill $feeder; wait");
     let text = String::from_utf8(home.read("e.json")).expect("UTF-8");
     assert!(text.starts_with("[\n{") && !text.ends_with("]\n"), "{text}");
-    let timeline = root().join("scripts/timeline");
+    let timeline = root().join("scripts/bench/timeline.py");
     let timeline = timeline.display();
     home.sh(&format!("'{timeline}' e.json -o killed.svg"))
         .status(0);
@@ -94,7 +94,7 @@ fn a_killed_stage_leaves_a_trace_that_can_be_drawn() {
 fn the_picture_has_the_lanes_of_all_runs() {
     let home = home();
     home.sh(PIPELINE).status(0);
-    let timeline = root().join("scripts/timeline");
+    let timeline = root().join("scripts/bench/timeline.py");
     let timeline = timeline.display();
     home.sh(&format!(
         "'{timeline}' --run 'a < b' p.json --run both e.json s.json --title T -o run.svg"

@@ -294,13 +294,36 @@ pub fn root() -> &'static Path {
     own.parent().expect("the workspace")
 }
 
+/// Says that a test is skipped because the machine has not got what it needs.
+///
+/// # Panics
+/// If `CI` is set: there every test runs, and `scripts/test` installs what it needs.
+pub fn skip(reason: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "not to be skipped here: {reason}"
+    );
+    println!("skipped: {reason}");
+}
+
 /// Returns a Python that has pyarrow, or says that the test is skipped.
 ///
 /// `scripts/test` sets one up and names it in `CS_PYTHON`.
 pub fn python() -> Option<PathBuf> {
     let python = std::env::var_os("CS_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        println!("skipped: CS_PYTHON names no Python with pyarrow (scripts/test sets it)");
+        skip("CS_PYTHON names no Python with pyarrow (scripts/test sets it)");
     }
     python
+}
+
+/// Returns the folder of all-MiniLM-L6-v2, or says that the test is skipped.
+///
+/// `scripts/test` fetches it and names it in `CS_MINILM`.
+pub fn minilm() -> Option<String> {
+    let model = std::env::var("CS_MINILM").ok();
+    if model.is_none() {
+        skip("CS_MINILM names no model (scripts/test sets it)");
+    }
+    model
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::{Home, bin_folder};
 
-/// How long a pipeline may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a pipeline may take before it counts as hanging: long enough for a machine that is busy
+/// with other work, where all of this took more than two minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How often it is looked whether a process is still there.
 const TICK: Duration = Duration::from_micros(500);

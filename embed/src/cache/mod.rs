@@ -1,9 +1,15 @@
-//! Vectors that were made before, kept on the disk for whoever embeds the same text with the same
-//! model: another branch, worktree or clone, or the same one again.
+//! Vectors on disk, for a later run that embeds the same text with the same model: another branch,
+//! worktree or clone, or the same one again.
 //!
-//! A folder for each model, in it files that are written once (`segment`), so that any number of
-//! processes read and write at once without waiting for each other, and a process that is killed
-//! leaves nothing but what it had not yet written. `upkeep` keeps it small.
+//! Each model has a folder, named by a hash over everything that decides about a vector. Its files
+//! (`segment`) are written under another name, renamed when complete, and never changed. So readers
+//! need no lock, and processes do not wait for each other. The name and the age of a file identify
+//! what a killed process left. New vectors wait in memory for 8 MiB or ten seconds. `upkeep` keeps
+//! the folder small.
+//!
+//! The key of a text is the content hash of its row, computed again, because a stage in between may
+//! have changed the row. Raise `REVISION` when `cs-embed` computes other vectors from the same text
+//! and weights.
 
 mod segment;
 mod upkeep;

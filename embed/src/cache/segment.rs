@@ -1,5 +1,8 @@
 //! A file of cached vectors: written once, found whole or not at all, never changed.
 //!
+//! A file is mapped and has its keys in order, so a look-up is a binary search in each file. A sum
+//! of eight bytes guards each vector against a power loss.
+//!
 //! ```text
 //! "csvector"  u32 format  u32 numbers of a vector  u64 vectors     24 bytes
 //! for each vector, in the order of keys: u128 key (big-endian), 8 bytes of BLAKE3 over key and vector

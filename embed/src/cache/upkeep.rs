@@ -1,7 +1,8 @@
 //! Keeping a cache small: few files, and no more bytes than it may have.
 //!
-//! One process at a time does it, under a lock that nobody waits for. Whoever has a file open
-//! that goes keeps on reading it.
+//! One process at a time does it, under a lock that no process waits for. It joins small files and
+//! removes those that were unused for longest, by their time. Taking a vector from a file updates
+//! that time. A process that has a removed file open continues to read it.
 
 use std::fs::{self, File};
 use std::io;

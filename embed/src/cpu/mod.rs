@@ -1,9 +1,12 @@
 //! The engine for processors: whole texts packed one after the other, without padding.
 //!
 //! A batch is cut into parts of a few hundred tokens, and a thread takes a part through all layers
-//! by itself: its states stay in that core's cache, nothing is waited for, and the weights, packed
-//! once, are read by all threads from the shared cache. When there are fewer parts than threads (a
-//! single long text), a part's rows are spread over the threads instead.
+//! by itself. The states of a part stay in that core's second-level cache, and threads do not wait
+//! for each other. All threads read the weights, packed once, from the shared cache. If there are
+//! fewer parts than threads (a single long text), all threads share the rows of each part.
+//!
+//! `linear` and `kernel` compute products. Everything else is plain Rust over slices, inlined into
+//! functions that are compiled for each set of vector instructions (`Machine::vectorize`).
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

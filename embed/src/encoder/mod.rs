@@ -1,7 +1,16 @@
 //! Transformer encoders: a family's files become one description, which an engine runs.
 //!
-//! Texts are given to an engine from the longest to the shortest, so that those that run together
-//! are about equally long; a text's vector does not depend on the texts that it runs with.
+//! Three parts read a folder. `folder.rs` reads the files of sentence-transformers: pooling, the
+//! maps after it, prefixes, limits. Flags take precedence over files. `families` turns
+//! `config.json` and the names of tensors into the description in `spec`. `tensors` reads
+//! safetensors. `pooling` is shared by all engines.
+//!
+//! There are two engines. `cpu` is for processors. `candle` runs candle's tensors. It is for cards,
+//! and the other engine is tested against it. candle-transformers is not used: its models pad, each
+//! in its own way, and support neither packing nor every family.
+//!
+//! Texts are given to an engine from the longest to the shortest, so that texts that run together
+//! have about the same length. A text's vector does not depend on the texts that it runs with.
 
 mod candle;
 mod checkpoint;

@@ -1,8 +1,18 @@
 //! Models that a service runs: texts go to an address as OpenAI's, vectors come back.
 //!
-//! Several requests are under way at once, each of so many texts; the order of vectors is that of
-//! the texts. What passes by itself is waited for (`http::Patience`), everything else is an error:
-//! a vector is never made up, left out, or taken for another text's.
+//! A window is split into requests, and a few threads take one after the other. Vectors have the
+//! order of the texts. `ask` handles everything that may happen to one request. `http::Patience`
+//! decides whether and when it is repeated. A pause that the service asks for (`Retry-After`) holds
+//! for all threads. A rejected request is halved until it succeeds or one bad text is isolated.
+//! Everything else is an error: a vector is never made up, left out, or taken for another text's. A
+//! stage that fails does not wait for requests under way.
+//!
+//! A first request, before the stream begins, shows how many numbers a vector has. The store keeps
+//! that number, so a question needs one request only.
+//!
+//! What a store names is not trusted. `EndpointEnv::address_for` is the one place that decides
+//! whether a question goes there, and with which key. A redirect of a request with texts is
+//! followed within the same origin only.
 
 mod args;
 mod wire;

@@ -1,7 +1,8 @@
-//! The HTTP client: whom it trusts, how long it waits, when it tries again, where the token goes.
+//! The HTTP client: trusted servers, time limits, retries, and where the token goes.
 //!
-//! Blocking, because a stage has nothing else to do meanwhile. Proxies are taken from
-//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! All requests of the stage go through it. It is blocking, because a stage has nothing else to do
+//! meanwhile. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. The
+//! client follows redirects itself, because the token may go to one origin only.
 
 mod address;
 mod patience;

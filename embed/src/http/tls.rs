@@ -1,7 +1,8 @@
-//! TLS for the HTTP client: rustls over any transport of ureq, the machine's own roots.
+//! TLS for the HTTP client: rustls over any transport of ureq, with the machine's root
+//! certificates.
 //!
-//! ureq brings such a connector, behind a switch that compiles rustls with another feature and
-//! so everything above it again, the database included. This one stands on rustls as it is.
+//! ureq contains such a connector, behind a switch that compiles rustls with another feature, and
+//! so everything above it again, the database included. This one uses rustls as it is.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};

@@ -1,4 +1,8 @@
-//! The bytes of one file: taken up where they were cut, checked, and only then put in place.
+//! The bytes of one file: resumed where a download was cut, checked, and only then put in place.
+//!
+//! A file is written to `ETAG.incomplete` under a lock that huggingface_hub takes too. An existing
+//! part is continued from its length. The hash of the bytes must equal the ETag before the file
+//! gets its name.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

@@ -1,4 +1,7 @@
-//! The download of a model: which files an encoder needs, brought into the cache as one.
+//! The download of a model: which files an encoder needs, added to the cache as one.
+//!
+//! The hub names the commit of a revision and its files. Each needed file becomes a blob (`blob`).
+//! Then come the links of the snapshot, and last the ref.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,8 +1,10 @@
-//! Where a model lies: a folder, or the hub's cache, to which it is downloaded if it is not there.
+//! Where a model is: a folder, or the hub's cache, to which it is downloaded if it is missing.
 //!
-//! The environment is read as huggingface_hub reads it, and the cache is laid out as its is
-//! (source: the pages on the cache and on environment variables in huggingface_hub's
-//! documentation), so that a model downloaded here is there for Python too, and the reverse.
+//! This file reads the environment and decides between the three. The environment is read as
+//! huggingface_hub reads it, and the cache has its layout (source: the pages on the cache and on
+//! environment variables in huggingface_hub's documentation). So Python finds a model that was
+//! downloaded here, and the reverse. A snapshot that Python has downloaded only in part counts as
+//! missing (`cache::missing`).
 
 mod api;
 mod blob;

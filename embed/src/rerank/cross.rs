@@ -1,5 +1,10 @@
 //! Cross-encoders: an encoder that runs over question and text as one pair, and a classifier of one
 //! label behind it.
+//!
+//! They run in the same engines as encoders: a token has a segment besides its id, and
+//! `encoder/classifier.rs` computes a logit from the pooled state. The logit is the score, because
+//! a sigmoid in f32 is 1 from 17 on. `embed/tests/rerankers.rs` compares logits with PyTorch's
+//! (`scripts/references/make-rerank-references.py`).
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,8 @@
 //! Token ids of pairs: a question and a text as the tokenizer's post-processor puts them together,
-//! cut to the model's limit as transformers cuts them.
+//! cut to the model's limit as transformers cuts them ("longest first").
+//!
+//! The post-processor and the rule of the tokenizer frame and cut the pair, so neither is repeated
+//! here. The ids of both texts come from the code for single texts.
 
 use rayon::prelude::*;
 use tokenizers::models::bpe::BPE;

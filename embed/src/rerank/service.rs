@@ -1,7 +1,8 @@
 //! Rerankers that a service runs: a question and its texts go to an address, scores come back.
 //!
-//! Somebody waits for the answer, so that there is one time for all of it: pauses that the service
-//! asks for and further tries are made as long as it lasts.
+//! A person waits for the answer, so a question has one time limit for all of it, and not a number
+//! of tries. Pauses that the service asks for and further tries happen within that time. The
+//! service's refusal of the first shape of requests shows that it uses the other one.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,11 +1,19 @@
 //! Cuts one file into chunks along its syntax.
 //!
-//! The file is tiled: tiles follow each other without gap or overlap, and a chunk is a
-//! tile without the white space at its ends. So every byte that is not blank is in one
-//! chunk whatever the syntax tree looks like, and broken code costs names, never text.
-//! A tile is a definition with its documentation, a piece of a definition that is too
-//! large, or neighbours gathered. [`collect`] lists what stands in a node, [`layout`]
-//! turns that into tiles, [`windows`] cuts where there is no syntax to follow.
+//! The file is tiled: tiles follow each other without gap or overlap, and a chunk is a tile without
+//! the white space at its ends. So every non-blank byte is in one chunk whatever the syntax tree
+//! looks like, and broken code costs names, never text. A tile is a definition with its
+//! documentation, a piece of a definition that is too large, or gathered neighbours.
+//!
+//! [`collect`] turns a node into entries, and [`layout`] lays entries out as tiles. `gather` packs
+//! small neighbours. `headings` cuts documents, and `notebook` cuts cells. [`windows`] cuts where
+//! there is no syntax. This file trims tiles to chunks and lists members.
+//!
+//! The parser's budget counts its own steps, which are the same on every machine. A limit of 20
+//! seconds covers the few scanners whose steps grow. Nesting is followed to fixed depths. A scanner
+//! that never returns cannot be stopped inside the process. Therefore `scripts/check/fuzz` fuzzes the
+//! grammars, YAML has a check of its source (`Cut::Prepared`), and every source ends with a line
+//! feed, which Kotlin's scanner needs.
 
 #[cfg(test)]
 mod check;

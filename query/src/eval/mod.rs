@@ -1,4 +1,6 @@
 //! How well questions with known answers are answered: NDCG, MRR and recall of the first ten hits.
+//!
+//! Questions run through the same code as a user's. A stage that fails makes the evaluation fail.
 
 mod bootstrap;
 mod figures;

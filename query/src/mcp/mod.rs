@@ -1,7 +1,8 @@
 //! The Model Context Protocol on standard input and output, which coding agents speak: what they
 //! ask of a store, as tools (<https://modelcontextprotocol.io/specification>).
 //!
-//! Answers are text, packed as context for a language model, because an agent pays for each token.
+//! A call is a line of `--batch` under another name. Answers are text, packed as context for a
+//! language model, because an agent pays for each token.
 
 mod tools;
 

@@ -3,8 +3,9 @@
 //! A question is parted where its sentences end, where "and" or "or" follows a comma or is followed
 //! by a word that begins a question; and a comparison is parted into what is compared. Other things
 //! that are named side by side ("parsing and formatting of dates") stay together: code for the one is
-//! mostly beside code for the other, and asking for each finds less (BENCHMARKS.md). A part that only
-//! points back ("and where is it stored?") gets the words that it points to.
+//! mostly beside code for the other, and asking for each finds less
+//! (scripts/bench/results/ranking.md). A part that only points back ("and where is it stored?")
+//! gets the words that it points to.
 
 use crate::rank::is_stop_word;
 

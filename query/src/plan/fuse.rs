@@ -14,7 +14,8 @@ const OWN: f32 = 0.5;
 /// What a file's further hits lost in a list is taken back, and taken off once, of all.
 ///
 /// Scores tell more than places, which is what reciprocal rank fusion goes by: measured, that loses
-/// what the ranking knew (BENCHMARKS.md). Each reason names the list (`question`, `part 1`, …).
+/// what the ranking knew (scripts/bench/results/ranking.md). Each reason names the list
+/// (`question`, `part 1`, …).
 pub(crate) fn fuse(lists: Vec<Vec<Hit>>, mode: Mode) -> Vec<Hit> {
     let others = lists.len().saturating_sub(1).max(1) as f32;
     let mut places: HashMap<(usize, u64), usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Hits as a JSON object for each question; the README describes its fields.
+//! Hits as a JSON object for each question; query/README.md describes its fields.
 
 use std::io::{self, Write};
 

@@ -1,10 +1,14 @@
 //! One ranking out of what two searches found.
 //!
-//! The base of a score is what the two searches say, each brought to the range from 0 to 1 and
-//! weighed by the kind of question. Then comes what the rows know besides: other hits in the file,
-//! names of files and folders, definitions of names that are asked for; and factors for what is
-//! seldom meant. Last, the further hits of a file are put back, so that no file floods the list.
-//! BENCHMARKS.md tells what each step is worth.
+//! The base of a score is what the two searches say, each scaled to the range from 0 to 1 and
+//! weighted by the kind of question. Then come other properties of the rows: other hits in the
+//! file, names of files and folders, definitions of names in the question; and factors for what is
+//! seldom meant. Last, the further hits of a file are put back, so that no file floods the list. A
+//! score is a sum of named steps, which `--explain` prints. scripts/bench/results/ranking.md has the
+//! effect of each step.
+//!
+//! The ranking reads kind, name and path of a row, never its text: 200 texts would cost more than
+//! the search.
 
 mod paths;
 mod question;

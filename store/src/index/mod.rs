@@ -1,10 +1,26 @@
-//! The indexes of the table: what there is, when it pays, and keeping it current.
+//! The indexes of the table: which exist, when they pay, and how they stay current.
 //!
-//! A run that changed little adds its rows to small parts of the indexes of text, and leaves them
-//! outside of the others, where each search reads them one by one. When they are more than
-//! [`layout::TAIL_ROWS`] these take them in as well, as a part of their own that grows to a limit
-//! with what comes after; when a fifth of the table has changed all is made anew. So the price of a
-//! change is that of its rows, whatever the size of the table.
+//! After each run the numbers in the table's manifest decide about upkeep (`layout`). A run that
+//! changed a file reads no index for that. There are three kinds of work, each rarer and larger
+//! than the one before.
+//!
+//! First, the indexes of text take new rows into a small part, because a single row outside doubles
+//! the time of a search for words. The other indexes leave new rows outside, where a search reads
+//! them one by one: at most [`layout::TAIL_ROWS`], in about 16 fragments at most, because more than
+//! eight small ones are joined.
+//!
+//! Second, with more rows outside, all indexes take them in, as a separate part. It grows to 8,192
+//! rows, or a twentieth of the table, before the next one begins. The first part is not written
+//! again for that.
+//!
+//! Third, when a fifth of all rows was deleted or is outside the first part, fragments with many
+//! deleted rows are written again and all indexes are rebuilt. This bounds the store's size, the
+//! number of parts, and what approximation loses as the vectors change. For each changed row it
+//! costs at most what indexing five rows costs. So the price of a change is that of its rows,
+//! whatever the size of the table.
+//!
+//! A run with a broken stream makes no indexes, which would take longer than all the rest. The next
+//! run finds its rows outside and takes them in.
 
 mod kinds;
 mod layout;

@@ -1,4 +1,8 @@
-//! Old versions of the table: how long they stay for those who read them, and their removal.
+//! Old versions of the table: how long they stay for their readers, and their removal.
+//!
+//! A version is removed ten minutes after it was superseded. lance's own pruning is not used,
+//! because it counts from when a version was written: it removes a version that is an hour old
+//! although a reader opened it a second before its successor came.
 
 use std::time::{Duration, SystemTime};
 

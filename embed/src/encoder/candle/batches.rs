@@ -1,4 +1,7 @@
-//! How texts become batches that a device has room for, and what happens when it has not.
+//! How texts become batches that a device has room for, and what happens if it runs out of memory.
+//!
+//! Each card has a thread and a stream, and takes the next texts from one queue. A card that is out
+//! of memory gets batches of half the size from then on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

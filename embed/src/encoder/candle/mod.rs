@@ -1,8 +1,11 @@
-//! The engine on candle's tensors, for any of its devices: texts padded to the longest of a
-//! batch. It is plain, what cards run, and what the engine for processors is checked against.
+//! The engine on candle's tensors, for any of its devices: texts padded to the longest of a batch.
+//! It is plain, cards run it, and the engine for processors is checked against it.
 //!
-//! Only token ids go to a device and only pooled vectors come back: the next batch is under way
-//! before the one before it is read, so that a card never waits for the host.
+//! Only token ids go to a device and only pooled vectors come back. The next batch starts before
+//! the previous one is read, so a card never waits for the host. `frame` computes masks, distances
+//! and rotations on the card from a few numbers for each text. The tests run all of it on the
+//! processor, in 16 bits as well. Only two things are compiled for cards alone: opening one
+//! (`device.rs`) and asking for its free memory.
 
 mod batches;
 mod frame;
@@ -356,7 +359,7 @@ fn check_numbers(name: &str, device: &Device, dtype: DType) -> Result<(), Error>
         return Err(Error::Device {
             device: name.to_owned(),
             cause: "this cs-embed was built for cards without bf16 too, and has none".to_owned(),
-            hint: "--dtype f16, or a build by scripts/gpu-check --cap 80",
+            hint: "--dtype f16, or a build by scripts/check/gpu-check --cap 80",
         });
     }
     if dtype == DType::BF16 && major < 8 {

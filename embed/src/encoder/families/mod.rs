@@ -1,5 +1,10 @@
-//! The families of encoders: each reads its own `config.json` and names of tensors, and ends in
-//! the one description of `spec.rs`.
+//! The families of encoders: each reads its `config.json` and names of tensors, and returns the one
+//! description of `spec.rs`.
+//!
+//! A table maps `model_type` to the code of a family, and names the maps of its classifier. A key
+//! of `config.json` that asks for something no engine does is refused by name. A new family needs a
+//! file here, a row of the table, and a model in `scripts/references/make-encoder-references.py`:
+//! `embed/tests/encoders.rs` compares it with PyTorch.
 
 mod bert;
 mod jina;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes embed/tests/data/minilm-reference.json: texts and what sentence-transformers makes of them.
 
-Usage: make-minilm-reference MINILM_DIR      (what scripts/fetch-minilm prints)
+Usage: make-minilm-reference.py MINILM_DIR      (what scripts/fetch-minilm prints)
 
 Needs sentence-transformers. 200 texts of many kinds, vectors of all-MiniLM-L6-v2 in f32 on the
 CPU, each text embedded alone, rounded to six digits. The versions used stand in the file.
@@ -45,7 +45,7 @@ def main():
     rows = [{"text": t, "vector": [round(float(x), 6) for x in model.encode(t, batch_size=1)]}
             for t in texts()]
     versions = {m.__name__: m.__version__ for m in (sentence_transformers, transformers, torch, numpy)}
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[2]
     out = root / "embed/tests/data/minilm-reference.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"versions": versions, "rows": rows}, separators=(",", ":")) + "\n")

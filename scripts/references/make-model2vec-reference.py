@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes embed/tests/data/model2vec/: small static models, and what model2vec makes of texts.
 
-Usage: make-model2vec-reference
+Usage: make-model2vec-reference.py
 
 Needs model2vec (and with it tokenizers, safetensors, numpy). Last run with model2vec 0.10.0,
 tokenizers 0.23.3, safetensors 0.8.0, numpy 2.4.6. Numbers are random under a fixed seed; the
@@ -25,7 +25,7 @@ from model2vec.persistence import save_pretrained
 from safetensors.numpy import save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "embed/tests/data/model2vec"
+OUT = pathlib.Path(__file__).resolve().parents[2] / "embed/tests/data/model2vec"
 DIM = 16
 SPECIAL = ["[PAD]", "[UNK]"]
 

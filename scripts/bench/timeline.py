@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""scripts/timeline TRACE...: a picture of a run, from what the stages wrote with --trace.
+"""scripts/bench/timeline.py TRACE...: a picture of a run, from what the stages wrote with --trace.
 
     cs-parse REPO --trace p.json | cs-embed --trace e.json | cs-store --trace s.json
-    scripts/timeline p.json e.json s.json -o run.svg
+    scripts/bench/timeline.py p.json e.json s.json -o run.svg
 
 A lane is a thread: dark where it worked, in light colours where it waited for input or for its
 output to be taken, empty where it waited for another thread of its stage. Several runs, each from
 its own beginning and on one scale:
 
-    scripts/timeline --run 'one after the other' p1.json e1.json s1.json \\
+    scripts/bench/timeline.py --run 'one after the other' p1.json e1.json s1.json \\
                      --run piped p.json e.json s.json --title 'A repository' -o both.svg
 
 The picture is SVG; --png makes a PNG of it as well, where rsvg-convert, Inkscape or ImageMagick is

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times `cs-query --rerank` and PyTorch on the same candidates, for BENCHMARKS.md.
+"""Times `cs-query --rerank` and PyTorch on the same candidates, for results/rerank.md.
 
-Usage: rerank-peers FOLDER [QUESTIONS [ROUNDS]]
+Usage: rerank-peers.py FOLDER [QUESTIONS [ROUNDS]]
 
 Indexes FOLDER, makes a cross-encoder of the shape of ms-marco-MiniLM-L6-v2 (6 layers, 384 hidden,
 12 heads, 30,522 tokens in the vocabulary, 512 in a pair) with random weights and the tokenizer of
@@ -33,7 +33,7 @@ import sentence_transformers
 import torch
 import transformers
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 TOP = 50
 QUESTIONS = [

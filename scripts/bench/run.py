@@ -1,29 +1,29 @@
 #!/usr/bin/env python3
-"""Measures the tools; BENCHMARKS.md holds dated runs of it.
+"""Measures the tools: scripts/bench/run.py WHAT FOLDER... The folder results holds dated runs of it.
 
-scripts/bench parse FOLDER...    cs-parse against bare tree-sitter: speed, scaling, memory, first
+run.py parse FOLDER...           cs-parse against bare tree-sitter: speed, scaling, memory, first
                                  batch, the same bytes with any number of threads
-scripts/bench memory FOLDER...   peak memory over more and more files of each folder
-scripts/bench since FOLDER...    a second run with --since over what has not changed
-scripts/bench chunks FOLDER...   what the chunks are: sizes, share of code in named chunks, files
+run.py memory FOLDER...          peak memory over more and more files of each folder
+run.py since FOLDER...           a second run with --since over what has not changed
+run.py chunks FOLDER...          what the chunks are: sizes, share of code in named chunks, files
                                  that fell back to lines, and that no byte is lost
-scripts/bench tokens FOLDER...   our WordPiece against the tokenizers crate: the same ids, and speed
-scripts/bench store FOLDER...    the store: writing against pylance, memory, one changed file, the
+run.py tokens FOLDER...          our WordPiece against the tokenizers crate: the same ids, and speed
+run.py store FOLDER...           the store: writing against pylance, memory, one changed file, the
                                  approximate index, a thousand updates
-scripts/bench embed FOLDER...     all-MiniLM-L6-v2 in each kind of numbers, against PyTorch and ONNX Runtime
-scripts/bench static-models FOLDER...
+run.py embed FOLDER...           all-MiniLM-L6-v2 in each kind of numbers, against PyTorch and ONNX Runtime
+run.py static-models FOLDER...
                                  the built-in model: start, rate with 1 and 2 threads against
                                  model2vec-rs, the whole process, memory
-scripts/bench query FOLDER...    a store of the folders: the whole process of a question, a batch, and
+run.py query FOLDER...           a store of the folders: the whole process of a question, a batch, and
                                  what a question takes with filters; CS_BENCH_DB keeps the store
-scripts/bench corpus [DIR]       fetches 32,108 files in 148 public packages (0.5 GB without what
+run.py corpus [DIR]              fetches 32,108 files in 148 public packages (0.5 GB without what
                                  is binary); goes on where it was broken off
-scripts/bench pipeline [DIR]     the whole pipeline over that corpus: fresh, unchanged, one changed
+run.py pipeline [DIR]            the whole pipeline over that corpus: fresh, unchanged, one changed
                                  file, each stage alone, memory, MiniLM and other programs, ten times
                                  as many files; --parts chooses
 
 Each prints a Markdown table. Timings are medians of runs that take turns, so that their ratios
-hold on a noisy machine; let nothing else run. The corpora of BENCHMARKS.md are named there.
+hold on a noisy machine; let nothing else run. The files in results name their corpora.
 """
 
 import argparse
@@ -43,7 +43,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 
 
@@ -365,8 +365,8 @@ def static_models(folders, runs):
                   f"| {statistics.median(start):.1f} |", flush=True)
 
 
-# Other programs on the same encoder, by the names of scripts/embed-peers; the first is what vectors
-# are compared with.
+# Other programs on the same encoder, by the names of scripts/bench/embed-peers.py; the first is
+# what vectors are compared with.
 PEERS = ("torch-f32", "torch-bf16", "onnx-f32", "onnx-int8")
 
 
@@ -414,7 +414,7 @@ def compare(folder, scratch, model, peers, runs):
             found.setdefault(f"cs-embed {name}", []).append(
                 (float(words[2]), usage.ru_maxrss / 1024, int(words[0])))
         for name in peers:
-            command = [python, ROOT / "scripts/embed-peers", model, scratch / "texts.json", name]
+            command = [python, ROOT / "scripts/bench/embed-peers.py", model, scratch / "texts.json", name]
             told = json.loads(subprocess.run(command, check=True, capture_output=True,
                                              text=True).stdout.splitlines()[-1])
             found.setdefault(name, []).append(
@@ -452,9 +452,9 @@ def embedded(path, *flags):
 
 
 def pylance(*arguments, stdout=subprocess.PIPE):
-    """Runs scripts/store-peers, in the Python that CS_LANCE_PYTHON names."""
+    """Runs scripts/bench/store-peers.py, in the Python that CS_LANCE_PYTHON names."""
     python = os.environ.get("CS_LANCE_PYTHON", sys.executable)
-    command = [python, ROOT / "scripts/store-peers", *map(str, arguments)]
+    command = [python, ROOT / "scripts/bench/store-peers.py", *map(str, arguments)]
     told = subprocess.run(command, check=True, stdout=stdout, text=True).stdout
     return json.loads(told.splitlines()[-1]) if told else None
 
@@ -777,7 +777,7 @@ def percentile(values, share):
 
 def corpus_folder(folders):
     """Returns where the corpus is, having fetched what of it is missing."""
-    sys.path.insert(0, str(ROOT / "scripts/corpus"))
+    sys.path.insert(0, str(ROOT / "scripts/bench/corpus"))
     sys.dont_write_bytecode = True
     import corpus as packages
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a model alone, without keywords or ranking, on the development sets.
 
-Usage: eval-embed [--model MODEL] [--eval DIR] [--repos DIR]
+Usage: eval-embed.py [--model MODEL] [--eval DIR] [--repos DIR]
 
 Runs cs-parse and cs-embed as built (CARGO_TARGET_DIR, or CS_BIN for another folder) and searches
 exactly: NDCG@10 and MRR@10 on cosqa-dev, file-level NDCG@10 on repos-dev, by language.
@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 BIN = Path(os.environ.get("CS_BIN", TARGET))
 TOP = 10

@@ -2,7 +2,7 @@
 """Writes embed/tests/data/rerankers: a small random cross-encoder of each family, and what PyTorch
 makes of pairs of a question and a document with it.
 
-Usage: make-rerank-references [FAMILY ...]      (all without names)
+Usage: make-rerank-references.py [FAMILY ...]      (all without names)
 
 Needs torch, transformers 5, sentence-transformers and tokenizers. A folder is a model as the hub
 has cross-encoders, and `reference.json`: versions, pairs, token ids and types, logits in f32. They
@@ -22,7 +22,7 @@ import torch
 import transformers
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "embed/tests/data/rerankers"
+OUT = pathlib.Path(__file__).resolve().parents[2] / "embed/tests/data/rerankers"
 HIDDEN, HEADS, INTERMEDIATE, LAYERS = 32, 2, 48, 2
 # Tokens of a pair.
 LIMIT = 64

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the built-in model, embed/model: fetches sources, cuts them, trains, writes.
 
-Usage: train-builtin WORK_DIR [--out DIR] [--packages FILE] [--parser CS_PARSE] [--corpus FILE]
-                     [--tokens N] [--dims N] [--steps N]
+Usage: train-builtin.py WORK_DIR [--out DIR] [--packages FILE] [--parser CS_PARSE] [--corpus FILE]
+                        [--tokens N] [--dims N] [--steps N]
 
 WORK_DIR keeps downloads and what was made of them (about 6 GB); a second run goes on from there.
 The parser is the one on PATH, else the release build. The corpus, a benchmark's, is read to leave
@@ -24,7 +24,7 @@ from collections import defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE / "builtin"))
 
 import numpy as np  # noqa: E402
@@ -141,7 +141,7 @@ def main():
     fields = ("path", "symbol", "question", "paragraph", "rest", "code")
     bags = {name: train.Bags([encoder.encode(text) for text in columns[name]]) for name in fields}
 
-    minilm = subprocess.run([HERE / "fetch-minilm"], check=True, capture_output=True, text=True)
+    minilm = subprocess.run([ROOT / "scripts/fetch-minilm"], check=True, capture_output=True, text=True)
     teacher = Teacher(minilm.stdout.strip(), args.work)
     questions = teacher_texts(columns)
     rows, targets = starting_rows(teacher, tokens, questions, bags, args.dims)

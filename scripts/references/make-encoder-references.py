@@ -2,7 +2,7 @@
 """Writes embed/tests/data/encoders: a small random model of each family of encoders, and what
 PyTorch makes of texts with it.
 
-Usage: make-encoder-references [FAMILY ...]      (all without names)
+Usage: make-encoder-references.py [FAMILY ...]      (all without names)
 
 Needs torch, transformers 5, sentence-transformers and tokenizers. A folder is a model as
 sentence-transformers writes it, and `reference.json`: versions, texts, token ids, vectors in f32.
@@ -24,7 +24,7 @@ import torch
 import transformers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "embed/tests/data/encoders"
+OUT = pathlib.Path(__file__).resolve().parents[2] / "embed/tests/data/encoders"
 HIDDEN, HEADS, INTERMEDIATE, LAYERS = 48, 3, 80, 3
 # The limit of families whose positions have no table.
 LONG = 10000

@@ -1,4 +1,4 @@
-"""Fetches the packages of packages.txt whole: the corpus of `scripts/bench pipeline`.
+"""Fetches the packages of packages.txt whole: the corpus of `scripts/bench/run.py pipeline`.
 
 Each line of packages.txt is registry, name, version, SHA-256 of the archive, and how many of its
 files cs-parse takes. The registries are asked through their own clients, as configured on the
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "builtin"))
+sys.path.insert(0, str(HERE.parents[1] / "train/builtin"))
 
 from fetch import Debian, folder_name, members, run  # noqa: E402
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What scripts/bench store needs of pylance: streams of a size, the peer's time, recall.
+"""What scripts/bench/run.py store needs of pylance: streams of a size, the peer's time, recall.
 
-Usage: store-peers grow STREAM OUT ROWS [DIM]
-       store-peers write STREAM DATASET
-       store-peers questions STREAM COUNT
-       store-peers recall STORE QUESTIONS.jsonl PROBES REFINE
+Usage: store-peers.py grow STREAM OUT ROWS [DIM]
+       store-peers.py write STREAM DATASET
+       store-peers.py questions STREAM COUNT
+       store-peers.py recall STORE QUESTIONS.jsonl PROBES REFINE
 
 grow repeats the rows of a stream until there are ROWS, each time under another repository and with
 other ids, and gives vectors DIM numbers by repeating their first ones. write times write_dataset of

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/golden/v1*: streams of contract v1 made by pyarrow, another implementation.
 
-Usage: make-golden [DIR]        (default: tests/golden; needs pyarrow; last run with pyarrow 26.0.1)
+Usage: make-golden.py [DIR]        (default: tests/golden; needs pyarrow; last run with pyarrow 26.0.1)
 
 The same four rows as an uncompressed stream, with zstd and lz4 buffers, and as JSON Lines. Once a
 release can write a stream, the files of its version stay as they are for ever.
@@ -50,7 +50,7 @@ ROWS = [
 
 
 def main():
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[2]
     target = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests/golden"
     required = ("op", "repo", "path")
     schema = pa.schema([pa.field(n, t, nullable=n not in required) for n, t in FIELDS], METADATA)

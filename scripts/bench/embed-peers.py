@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times other programs that run the same encoder on the same texts, for scripts/bench embed.
+"""Times other programs that run the same encoder on the same texts, for scripts/bench/run.py embed.
 
-Usage: embed-peers MODEL_DIR TEXTS.json PEER [THREADS]
+Usage: embed-peers.py MODEL_DIR TEXTS.json PEER [THREADS]
 
 TEXTS.json is a list of texts. PEER is one of torch-f32, torch-bf16, onnx-f32, onnx-int8. Prints
 one line of JSON: peer, versions, texts, tokens, seconds, cpu_seconds, peak_rss_mib, and writes

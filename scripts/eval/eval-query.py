@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures cs-query as a whole on the development sets: search, ranking and all.
 
-Usage: eval-query [--model MODEL] [--eval DIR] [--repos DIR] [--modes hybrid,dense,text] [--keep DIR]
-                  [--flags FLAGS] [--pairs]
+Usage: eval-query.py [--model MODEL] [--eval DIR] [--repos DIR] [--modes hybrid,dense,text] [--keep DIR]
+                     [--flags FLAGS] [--pairs]
 
 Runs the tools as built (CARGO_TARGET_DIR, or CS_BIN for another folder): makes a store of each
 corpus, asks it by cs-query --eval, and prints NDCG@10: of cosqa-dev with its 95 % interval, of
@@ -30,7 +30,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 BIN = Path(os.environ.get("CS_BIN", TARGET))
 

@@ -1,4 +1,4 @@
-"""Measures the whole pipeline over the corpus, for `scripts/bench pipeline`.
+"""Measures the whole pipeline over the corpus, for `scripts/bench/run.py pipeline`.
 
 What is compared runs in one go, the parts in turns, so that ratios hold on a noisy machine.
 """

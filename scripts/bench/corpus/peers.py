@@ -75,7 +75,7 @@ def initialised(program, project, model, environ):
 def compare(target, folder, scratch, count):
     """Ours with MiniLM and with the built-in model, and the peers, over about `count` files."""
     programs = environment()
-    model = subprocess.run([corpus.HERE.parent / "fetch-minilm"], check=True, capture_output=True,
+    model = subprocess.run([corpus.HERE.parents[1] / "fetch-minilm"], check=True, capture_output=True,
                            text=True).stdout.strip()
     part = scratch / "subset"
     linked(folder, part, count)
