@@ -1,31 +1,45 @@
-# Shared by the scripts here: where things are kept, and what a machine must have.
-# Sourced, not run. Sets `root`, `cache` and, for CI, CARGO_TARGET_DIR.
+# shellcheck shell=bash
+# Shared by the scripts here: where things are, what a machine must have, and the build.
+# Sourced, not run. Sets `root`, `cache`, `profile`, `bin` and, for CI, CARGO_TARGET_DIR.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+: "${HOME:?HOME is not set: set it to a folder of yours}"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cs
+
+say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+die() { say "$@"; exit 2; }
 
 # A clean clone finds the compiled dependencies of the run before it.
 if [ -n "${CI:-}" ]; then
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 fi
-bin=${CARGO_TARGET_DIR:-$root/target}/release
 
-say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
-die() { say "$@"; exit 2; }
+# CS_PROFILE=quick: ready in about a third of the time, and slower at work.
+profile=${CS_PROFILE:-release}
+case $profile in
+release | quick) ;;
+*) die "CS_PROFILE is '$profile': it takes release (the default) or quick" ;;
+esac
+bin=${CARGO_TARGET_DIR:-$root/target}/$profile
 
-# Installs a Debian package that provides a command, or says what to do about it.
-need() { # COMMAND PACKAGE
-    command -v "$1" >/dev/null 2>&1 && return
-    local as_root=
+# Installs a Debian package, or says what to do about it.
+need_package() { # PACKAGE
+    local as_root=()
     if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null 2>&1 || die "$1 is missing: install the package $2"
-        as_root=sudo
+        command -v sudo >/dev/null 2>&1 || die "install the Debian package $1, and run this again"
+        as_root=(sudo)
     fi
-    command -v apt-get >/dev/null 2>&1 || die "$1 is missing: install it with your package manager"
-    say "installing $2"
-    $as_root apt-get install -qq -y "$2" >&2 ||
-        { $as_root apt-get update -qq >&2 && $as_root apt-get install -qq -y "$2" >&2; } ||
-        die "could not install $2, which provides $1"
+    command -v apt-get >/dev/null 2>&1 || die "install what Debian has in the package $1, and run this again"
+    say "installing the Debian package $1"
+    # A new machine may have no list of packages yet.
+    "${as_root[@]}" apt-get install -qq -y "$1" >/dev/null 2>&1 ||
+        { "${as_root[@]}" apt-get update -qq >&2 && "${as_root[@]}" apt-get install -qq -y "$1" >&2; } ||
+        die "could not install the Debian package $1"
+}
+
+# Installs the Debian package that provides a command, if the command is missing.
+need() { # COMMAND PACKAGE
+    type -P "$1" >/dev/null || need_package "$2"
 }
 
 # What compiling needs: lance generates code from protobuf files, the grammars are C, and jemalloc
@@ -35,4 +49,91 @@ need_compilers() {
     need cc gcc
     need make make
     need protoc protobuf-compiler
+}
+
+# Says what a first build does, before it does it.
+announce_build() {
+    local minutes=20
+    [ "$profile" = release ] || minutes=8
+    say "compiling the tools once: about $minutes minutes on two cores, and 5 GB below $(dirname "$bin")"
+    [ "$profile" = quick ] || say "in a hurry? CS_PROFILE=quick takes a third of that, and makes slower tools"
+    say "it can be interrupted: run it again, and it goes on from there"
+}
+
+# Builds the tools with cargo's arguments in addition, and shows how far it is: by cargo's own bar
+# on a terminal, by a line a minute elsewhere.
+build() { # ARGUMENTS...
+    # The whole workspace: another set of packages would have dependencies with other features.
+    local flags=(--locked --workspace --profile "$profile" --manifest-path "$root/Cargo.toml" "$@")
+    trap 'say "interrupted: run it again, and it goes on from here"; exit 130' INT
+    if [ -t 2 ]; then
+        cargo build "${flags[@]}" || die "the build failed"
+    else
+        # Downloaded first, so that there is something to weigh.
+        cargo fetch --quiet --locked --manifest-path "$root/Cargo.toml" --target "$(host_triple)" ||
+            die "the sources of the dependencies could not be downloaded"
+        local shown showing status=0
+        exec {shown}> >(show_build)
+        showing=$!
+        cargo build "${flags[@]}" 2>&"$shown" || status=$?
+        exec {shown}>&-
+        # It may still have an error of the compiler's to print.
+        wait "$showing" || true
+        [ "$status" = 0 ] || die "the build failed"
+    fi
+    trap - INT
+}
+
+host_triple() { rustc -vV | sed -n 's/^host: //p'; }
+
+# Prints `name-version size` for each crate of the build: the bytes of its sources in Rust, and a
+# fiftieth of those in C, which are the tables of grammars.
+crate_sizes() { # FILE-FOR-NAMES
+    local home=${CARGO_HOME:-$HOME/.cargo}
+    cargo tree --quiet --locked --workspace ${CS_FEATURES:+--features "$CS_FEATURES"} \
+        --edges normal,build --prefix none --format '{p}' \
+        --manifest-path "$root/Cargo.toml" | awk '{ print $1 "-" substr($2, 2) }' | sort -u >"$1"
+    find "$home"/registry/src/*/ -type f \( -name '*.rs' -o -name '*.c' \) -printf '%s %P\n' |
+        awk '{ split($2, part, "/") }
+             /\.c$/ { bytes[part[1]] += int($1 / 50) }
+             part[2] == "src" && /\.rs$/ { bytes[part[1]] += $1 }
+             END { for (crate in bytes) print crate, bytes[crate] }' | sort |
+        join -a 1 -e 0 -o 0,2.2 "$1" -
+}
+
+# Reads what cargo says, and says instead, once a minute, how many crates are done. The time that is
+# left goes by the bytes of their sources: the crates that take longest come last.
+show_build() {
+    local -A bytes=()
+    local total=0 sum=0 crates=0 begun=0 next=60 line name version size list
+    list=$(mktemp)
+    while read -r name size; do
+        bytes[$name]=$size
+        ((total += size, crates += 1))
+    done < <(crate_sizes "$list")
+    rm -f "$list"
+    SECONDS=0
+    while true; do
+        line=
+        if IFS= read -r -t $((next > SECONDS ? next - SECONDS : 1)) line; then
+            case $line in
+            *Compiling\ *)
+                read -r _ name version _ <<<"$line"
+                ((begun += 1, sum += ${bytes[$name-${version#v}]:-0})) || true
+                ;;
+            *Finished\ * | *Blocking\ * | *Running\ *) ;;
+            *) printf '%s\n' "$line" >&2 ;;
+            esac
+        elif [ $? -le 128 ]; then
+            return
+        fi
+        if [ "$SECONDS" -ge "$next" ]; then
+            next=$((next + 60))
+            local left=
+            if [ "$sum" -gt 0 ]; then
+                left=", about $(((total - sum) * SECONDS / sum / 60 + 1)) min left"
+            fi
+            say "building: $begun of $crates crates after $((SECONDS / 60)) min$left"
+        fi
+    done
 }

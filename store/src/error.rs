@@ -32,13 +32,22 @@ pub enum Error {
     #[error("{}: the folder holds other things than a store", .0.display())]
     NotAStore(PathBuf),
 
-    /// An address that this build cannot reach.
-    #[error("{}: {cause}", path.display())]
+    /// An address with a scheme that is not known.
+    #[error("{}: `{scheme}` is none of s3, gs and az", path.display())]
     Scheme {
         /// The address.
         path: PathBuf,
-        /// Why not.
-        cause: String,
+        /// What stands before `://`.
+        scheme: String,
+    },
+
+    /// An address that this build cannot reach.
+    #[error("{}: this build has no cargo feature `{feature}`, which this address needs", path.display())]
+    NoFeature {
+        /// The address.
+        path: PathBuf,
+        /// The feature.
+        feature: &'static str,
     },
 
     /// Another process does what only one may do at a time.
@@ -237,6 +246,12 @@ impl ToolError for Error {
             }
             Self::Scheme { .. } => {
                 "name a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+            }
+            Self::NoFeature { feature, .. } => {
+                return Some(format!(
+                    "build the tools with it: CS_FEATURES={feature} scripts/index PATH, \
+                     or cargo build --release --workspace --features {feature}"
+                ));
             }
             Self::LeaseLost { .. } | Self::Rebuilt(_) => {
                 "run the pipeline again: it does what is missing"

@@ -167,15 +167,15 @@ impl Folder {
         match known {
             Some((_, _, true)) => {}
             Some((_, feature, false)) => {
-                return Err(Error::Scheme {
+                return Err(Error::NoFeature {
                     path: at.path.clone(),
-                    cause: format!("this build has no cargo feature `{feature}`"),
+                    feature,
                 });
             }
             None => {
                 return Err(Error::Scheme {
                     path: at.path.clone(),
-                    cause: format!("`{scheme}` is none of s3, gs and az"),
+                    scheme: scheme.to_owned(),
                 });
             }
         }

@@ -6,13 +6,26 @@ use std::process::Command;
 use cs_tests::root;
 use serde_json::Value;
 
-/// Returns, for each package of the workspace, the names of all packages that it is built from.
+/// Returns the target triple of this machine, such as `x86_64-unknown-linux-gnu`.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().expect("rustc");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("a host").to_owned()
+}
+
+/// Returns, for each package of the workspace, the names of all packages that it is built from on
+/// this machine. Only these have been downloaded by the build.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", &host()])
         .current_dir(root())
         .output()
         .expect("cargo");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo metadata: {errors}");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo's metadata");
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

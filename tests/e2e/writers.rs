@@ -347,6 +347,20 @@ fn an_address_that_nothing_is_at_is_told_by_its_name() {
     home.sh("cs-parse one | cs-embed | cs-store ftp://host/x")
         .status(2)
         .says("ftp://host/x: `ftp` is none of");
+    // Object stores are features that the default build has not got, and CI's has one of.
+    for (address, feature) in [("gs://b/x", "gs"), ("az://b/x", "az")] {
+        for tool in [
+            format!("cs-store info {address}"),
+            format!("cs-query --db {address} door"),
+        ] {
+            home.sh(&tool)
+                .status(2)
+                .says(&format!(
+                    "{address}: this build has no cargo feature `{feature}`"
+                ))
+                .says(&format!("--features {feature}"));
+        }
+    }
     home.sh("cs-store info db --storage-option region")
         .status(2)
         .says("KEY=VALUE");

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::python;
+use crate::{python, skip};
 
 /// How long the server may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -23,6 +23,11 @@ impl Server {
     /// If it does not come up.
     pub fn start() -> Option<Self> {
         let python = python()?;
+        let features = std::env::var("CS_FEATURES").unwrap_or_default();
+        if !features.split(',').any(|feature| feature == "s3") {
+            skip("the tools are built without the feature s3 (CS_FEATURES=s3 scripts/test)");
+            return None;
+        }
         // The port is free again when the server asks for it; nobody else is given it meanwhile.
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
