@@ -14,7 +14,7 @@ if [ -n "${CI:-}" ]; then
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 fi
 
-# CS_PROFILE=quick: ready in about a third of the time, and slower at work.
+# CS_PROFILE=quick: ready sooner, and slower at work.
 profile=${CS_PROFILE:-release}
 case $profile in
 release | quick) ;;
@@ -53,10 +53,8 @@ need_compilers() {
 
 # Says what a first build does, before it does it.
 announce_build() {
-    local minutes=20
-    [ "$profile" = release ] || minutes=8
-    say "compiling the tools once: about $minutes minutes on two cores, and 5 GB below $(dirname "$bin")"
-    [ "$profile" = quick ] || say "in a hurry? CS_PROFILE=quick takes a third of that, and makes slower tools"
+    say "compiling the tools once: up to 40 minutes on two cores, less on more; 5 GB below $(dirname "$bin")"
+    [ "$profile" = quick ] || say "in a hurry? CS_PROFILE=quick compiles sooner, and makes slower tools"
     say "it can be interrupted: run it again, and it goes on from there"
 }
 
