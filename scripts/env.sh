@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Shared by the scripts here: where things are, what a machine must have, and the build.
-# Sourced, not run. Sets `root`, `cache`, `profile`, `bin` and, for CI, CARGO_TARGET_DIR.
+# Sourced, not run. Sets `root`, `cache`, `profile` and `bin`.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 : "${HOME:?HOME is not set: set it to a folder of yours}"
@@ -8,11 +8,6 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/cs
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$@"; exit 2; }
-
-# A clean clone finds the compiled dependencies of the run before it.
-if [ -n "${CI:-}" ]; then
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
-fi
 
 # CS_PROFILE=quick: ready sooner, and slower at work.
 profile=${CS_PROFILE:-release}
@@ -58,18 +53,16 @@ announce_build() {
     say "it can be interrupted: run it again, and it goes on from there"
 }
 
-# Builds the tools with cargo's arguments in addition, and shows how far it is: by cargo's own bar
-# on a terminal, by a line a minute elsewhere.
+# Builds the tools, with the features that CS_FEATURES names and cargo's arguments in addition. Shows
+# how far it is: by cargo's own bar on a terminal, by a line a minute elsewhere.
 build() { # ARGUMENTS...
     # The whole workspace: another set of packages would have dependencies with other features.
-    local flags=(--locked --workspace --profile "$profile" --manifest-path "$root/Cargo.toml" "$@")
+    local flags=(--locked --workspace --profile "$profile" --manifest-path "$root/Cargo.toml"
+        ${CS_FEATURES:+--features "$CS_FEATURES"} "$@")
     trap 'say "interrupted: run it again, and it goes on from here"; exit 130' INT
     if [ -t 2 ]; then
         cargo build "${flags[@]}" || die "the build failed"
     else
-        # Downloaded first, so that there is something to weigh.
-        cargo fetch --quiet --locked --manifest-path "$root/Cargo.toml" --target "$(host_triple)" ||
-            die "the sources of the dependencies could not be downloaded"
         local shown showing status=0
         exec {shown}> >(show_build)
         showing=$!
@@ -82,34 +75,27 @@ build() { # ARGUMENTS...
     trap - INT
 }
 
-host_triple() { rustc -vV | sed -n 's/^host: //p'; }
-
 # Prints `name-version size` for each crate of the build: the bytes of its sources in Rust, and a
 # fiftieth of those in C, which are the tables of grammars.
-crate_sizes() { # FILE-FOR-NAMES
+crate_sizes() {
     local home=${CARGO_HOME:-$HOME/.cargo}
-    cargo tree --quiet --locked --workspace ${CS_FEATURES:+--features "$CS_FEATURES"} \
-        --edges normal,build --prefix none --format '{p}' \
-        --manifest-path "$root/Cargo.toml" | awk '{ print $1 "-" substr($2, 2) }' | sort -u >"$1"
-    find "$home"/registry/src/*/ -type f \( -name '*.rs' -o -name '*.c' \) -printf '%s %P\n' |
-        awk '{ split($2, part, "/") }
-             /\.c$/ { bytes[part[1]] += int($1 / 50) }
-             part[2] == "src" && /\.rs$/ { bytes[part[1]] += $1 }
-             END { for (crate in bytes) print crate, bytes[crate] }' | sort |
-        join -a 1 -e 0 -o 0,2.2 "$1" -
+    join -a 1 -e 0 -o 0,2.2 \
+        <(cargo tree --quiet --locked --workspace ${CS_FEATURES:+--features "$CS_FEATURES"} \
+            --edges normal,build --prefix none --format '{p}' \
+            --manifest-path "$root/Cargo.toml" | awk '{ print $1 "-" substr($2, 2) }' | sort -u) \
+        <(find "$home"/registry/src/*/ -type f \( -name '*.rs' -o -name '*.c' \) -printf '%s %P\n' |
+            awk '{ split($2, part, "/") }
+                 /\.c$/ { bytes[part[1]] += int($1 / 50) }
+                 part[2] == "src" && /\.rs$/ { bytes[part[1]] += $1 }
+                 END { for (crate in bytes) print crate, bytes[crate] }' | sort)
 }
 
 # Reads what cargo says, and says instead, once a minute, how many crates are done. The time that is
-# left goes by the bytes of their sources: the crates that take longest come last.
+# left goes by the bytes of their sources: the crates that take longest come last. They are counted
+# after the first minute, so that a build with nothing to do costs nothing here.
 show_build() {
     local -A bytes=()
-    local total=0 sum=0 crates=0 begun=0 next=60 line name version size list
-    list=$(mktemp)
-    while read -r name size; do
-        bytes[$name]=$size
-        ((total += size, crates += 1))
-    done < <(crate_sizes "$list")
-    rm -f "$list"
+    local begun=() total=0 next=60 line name version size sum left
     SECONDS=0
     while true; do
         line=
@@ -117,7 +103,7 @@ show_build() {
             case $line in
             *Compiling\ *)
                 read -r _ name version _ <<<"$line"
-                ((begun += 1, sum += ${bytes[$name-${version#v}]:-0})) || true
+                begun+=("$name-${version#v}")
                 ;;
             *Finished\ * | *Blocking\ * | *Running\ *) ;;
             *) printf '%s\n' "$line" >&2 ;;
@@ -125,13 +111,24 @@ show_build() {
         elif [ $? -le 128 ]; then
             return
         fi
-        if [ "$SECONDS" -ge "$next" ]; then
-            next=$((next + 60))
-            local left=
-            if [ "$sum" -gt 0 ]; then
-                left=", about $(((total - sum) * SECONDS / sum / 60 + 1)) min left"
-            fi
-            say "building: $begun of $crates crates after $((SECONDS / 60)) min$left"
+        [ "$SECONDS" -ge "$next" ] || continue
+        next=$((next + 60))
+        # Before the first crate cargo downloads, so that there is nothing to count yet.
+        if [ "${#begun[@]}" = 0 ]; then
+            say "downloading the sources of the dependencies"
+            continue
         fi
+        if [ "${#bytes[@]}" = 0 ]; then
+            while read -r name size; do
+                bytes[$name]=$size
+                total=$((total + size))
+            done < <(crate_sizes)
+        fi
+        sum=0 left=
+        for name in "${begun[@]}"; do
+            sum=$((sum + ${bytes[$name]:-0}))
+        done
+        [ "$sum" = 0 ] || left=", about $(((total - sum) * SECONDS / sum / 60 + 1)) min left"
+        say "building: ${#begun[@]} of ${#bytes[@]} crates after $((SECONDS / 60)) min$left"
     done
 }

@@ -12,7 +12,7 @@ use cs_tests::{Home, minilm};
 use serde_json::Value;
 
 /// How long a pipeline may go on after a signal.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(10);
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
